@@ -16,6 +16,7 @@ if [ -z "$bireme" ]; then
     bireme=$root/target/release/bireme
 fi
 kills=${KILLS:-3}
+export BIREME_TOKEN=the-token-of-this-bench
 docs=$(rustc --print sysroot)/share/doc/rust/html
 [ -d "$docs" ] || { echo 'no Rust documentation: rustup component add rust-docs' >&2; exit 1; }
 
@@ -77,8 +78,9 @@ ready() {
 }
 settled() {
     python3 - "$address" <<'PY'
-import json, sys, urllib.request
-calls = json.load(urllib.request.urlopen(f"http://{sys.argv[1]}/api/v1/calls?kind=map"))["calls"]
+import json, os, sys, urllib.request
+token = {"authorization": "Bearer " + os.environ["BIREME_TOKEN"]}
+calls = json.load(urllib.request.urlopen(urllib.request.Request(f"http://{sys.argv[1]}/api/v1/calls?kind=map", headers=token)))["calls"]
 counts = calls[0]["counts"] if calls else {}
 print(counts.get("done", 0) + counts.get("failed", 0) + counts.get("dead", 0))
 PY
@@ -104,7 +106,8 @@ map=
 ended=$(date +%s.%N)
 
 python3 - "$data/results.jsonl" "$pages" "$kills" "$started" "$ended" "$address" <<'PY'
-import collections, json, sys, urllib.request
+import collections, json, os, sys, urllib.request
+token = {"authorization": "Bearer " + os.environ["BIREME_TOKEN"]}
 path, pages, kills, started, ended, address = sys.argv[1:]
 pages, kills = int(pages), int(kills)
 seen, states, attempts = collections.Counter(), collections.Counter(), collections.Counter()
@@ -116,7 +119,7 @@ for line in open(path):
         attempts[line["attempt"]] += 1
 violations = sum(1 for index in range(pages) if seen[index] != 1) + sum(1 for index in seen if not 0 <= index < pages)
 violations += sum(count for attempt, count in attempts.items() if attempt > kills + 3)
-shown = json.load(urllib.request.urlopen(f"http://{address}/api/v1/calls?kind=map"))["calls"][0]["counts"]
+shown = json.load(urllib.request.urlopen(urllib.request.Request(f"http://{address}/api/v1/calls?kind=map", headers=token)))["calls"][0]["counts"]
 for name in ("done", "failed", "dead"):
     violations += shown[name] != states[name]
 violations += shown["accepted"] != pages

@@ -28,6 +28,7 @@ RULES = ROOT / "docs/prometheus-rules.yml"
 DASHBOARD = ROOT / "docs/grafana.json"
 # Patience with a loaded machine; only a fault meets it.
 PATIENCE_S = 120
+TOKEN = "the-token-of-this-check"
 # Series that a host without models, and one that refuses nothing, does not have or that are empty by nature.
 MAY_BE_EMPTY = ["bireme_model_"]
 
@@ -39,6 +40,7 @@ def main():
             sys.exit(f"no `{tool}`: apt-get install --no-install-recommends prometheus")
     run(["promtool", "check", "rules", str(RULES)])
     env = {key: value for key, value in os.environ.items() if not key.startswith("BIREME_")}
+    env["BIREME_TOKEN"] = TOKEN
     env["BIREME_GUEST_TARGET_DIR"] = str(ROOT / "target/it/guests")
     build = [bireme, "--json", "build", ROOT / "examples/hello"]
     built = subprocess.run(build, env=env, check=True, stdout=subprocess.PIPE)
@@ -63,7 +65,7 @@ def main():
         rules.write_text(RULES.read_text().replace("interval: 15s", "interval: 1s"))
         config = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "scrape_configs": [{"job_name": "bireme", "static_configs": [{"targets": [address]}]}],
+            "scrape_configs": [{"job_name": "bireme", "static_configs": [{"targets": [address]}], "authorization": {"credentials": TOKEN}}],
             "rule_files": [str(rules)],
         }
         # JSON is YAML.
@@ -234,7 +236,7 @@ def until(what, is_true):
 
 
 def get(address, path, accept="*/*"):
-    request = urllib.request.Request(f"http://{address}{path}", headers={"accept": accept})
+    request = urllib.request.Request(f"http://{address}{path}", headers={"accept": accept, "authorization": f"Bearer {TOKEN}"})
     with urllib.request.urlopen(request, timeout=30) as response:
         return response.read().decode()
 

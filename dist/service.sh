@@ -52,7 +52,9 @@ try '' in_container systemd-analyze verify --man=no bireme.service
 try !1 'disabled' in_container systemctl is-enabled bireme
 try 'multi-user.target.wants' in_container systemctl enable --now bireme
 # `systemctl` returned after READY=1, so the port accepts.
-try '[]' fetch $address/api/v1/apps
+# Other users of the machine have no token; root reads that of the service.
+try !22 '401' fetch $address/api/v1/apps
+try '[]' in_container bireme apps --json
 try "StatusText=listening on $address" in_container systemctl show --property=StatusText bireme
 try 'is live on' in_container bireme deploy /packages/stock.wasm
 try 'stock at /fine' fetch $address/stock/fine
@@ -100,7 +102,7 @@ try !2 'No such file' in_container ls /var/lib/bireme
 commands() { sed -n "/^$1/,/^[A-Z]/{/^    /p}" dist/INSTALL; }
 try '' in_container sh -c 'tar -xf /packages/bireme-*.tar.gz -C /usr/local --strip-components=1'
 title='the tarball: service' try 'multi-user.target.wants' in_container sh -e -c "$(commands 'As a service')"
-try '[]' fetch $address/api/v1/apps
+try '[]' in_container bireme apps --json
 try 'argv[]=/usr/local/bin/bireme serve' in_container systemctl show --property=ExecStart bireme
 title='the tarball: removal' try '' in_container sh -e -c "$(commands 'To remove it')"
 try !3 '' in_container systemctl --quiet is-active bireme

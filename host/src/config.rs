@@ -12,6 +12,8 @@ use crate::outbound::{Grants, PolicyError};
 use crate::sandbox::EngineConfig;
 use crate::settings::{Settings, SettingsError};
 
+/// Name of the token's file in the data directory.
+const TOKEN: &str = "token";
 const MEMORY_MIN_MIB: u64 = MEMORY_MIN >> 20;
 
 /// A configuration that cannot be used.
@@ -53,6 +55,8 @@ pub enum ConfigError {
 pub struct Directories {
     /// Database, components and logs. Must be kept.
     pub data: PathBuf,
+    /// File with the operator's token.
+    pub token: PathBuf,
     /// Models, one directory each.
     pub models: PathBuf,
     /// Compiled components: a cache.
@@ -67,6 +71,7 @@ impl Directories {
         if let Some(data) = data {
             return Ok(Self {
                 data: data.to_owned(),
+                token: data.join(TOKEN),
                 models: data.join("models"),
                 artifacts: data.join("artifacts"),
                 compiled: data.join("compiled"),
@@ -75,6 +80,7 @@ impl Directories {
         let dirs = directories::ProjectDirs::from("", "", "bireme").ok_or(ConfigError::NoHome)?;
         Ok(Self {
             data: dirs.data_dir().to_owned(),
+            token: dirs.data_dir().join(TOKEN),
             models: dirs.data_dir().join("models"),
             artifacts: dirs.cache_dir().join("artifacts"),
             compiled: dirs.cache_dir().join("compiled"),

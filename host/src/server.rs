@@ -33,6 +33,7 @@ use crate::logs::{LogSink, Logs};
 use crate::metrics::Metrics;
 use crate::outbound::{Grants, Outbound, OutboundLimits, OwnListeners};
 use crate::sandbox::{EngineConfig, Program, Sandbox, SandboxError, Services};
+use crate::settings::{OperatorToken, TokenError};
 use crate::storage::{Observer, StorageError};
 use crate::store::{StoreDir, engine};
 
@@ -61,6 +62,9 @@ pub enum OpenError {
     /// The database cannot be opened, or the deployed apps cannot be read from it.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The token of the control API cannot be read or made.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The log files, or the signal of the file size limit.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -165,7 +169,11 @@ impl Host {
             self.logs.keep_in(&self.config.directories.data)?;
             self.deployments.restore().await?;
         }
-        Ok(OpenHost { host: self, settings })
+        let token = match OperatorToken::of_environment()? {
+            Some(token) => token,
+            None => OperatorToken::read_or_make(&self.config.directories.token)?,
+        };
+        Ok(OpenHost { host: self, settings, token })
     }
 
     /// Returns a component's metadata. An app without a name (web functions only) is named by `stem`, its file's.
@@ -225,12 +233,13 @@ pub struct OpenHost {
     /// Parts of the host; its dispatcher takes more apps until `start`.
     pub host: Host,
     settings: ListenSettings,
+    token: OperatorToken,
 }
 
 impl OpenHost {
     /// Resumes durable calls, maps and schedules, then accepts connections.
     pub async fn start(self, ingress: Ingress) -> Result<RunningHost, StartError> {
-        let Self { host, settings } = self;
+        let Self { host, settings, token } = self;
         let address = ingress.address();
         host.own_listeners.insert(address);
         let (calls, maps) = host.durable.start(settings.retention).await?;
@@ -239,6 +248,7 @@ impl OpenHost {
             dispatcher: host.dispatcher.clone(),
             durable: host.durable.clone(),
             budgets: host.budgets.clone(),
+            token,
             logs: host.logs.clone(),
             metrics: host.metrics.clone(),
             store: host.store.clone(),

@@ -61,7 +61,15 @@ pub(super) fn document() -> Value {
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "paths": paths,
-        "components": { "schemas": generator.take_definitions(true), "responses": { "Problem": problem } },
+        "components": {
+            "schemas": generator.take_definitions(true),
+            "responses": { "Problem": problem },
+            "securitySchemes": { "token": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "Token of the host, which `bireme token` prints",
+            } },
+        },
     })
 }
 
@@ -91,6 +99,9 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
         "x-scope": route.scope.as_str(),
         "responses": responses(route, generator),
     });
+    if route.needs_token() {
+        operation["security"] = json!([{ "token": [] }]);
+    }
     if !route.parameters.is_empty() {
         operation["parameters"] = route.parameters.iter().map(parameter).collect();
     }
@@ -173,7 +184,8 @@ fn responses(route: &Route, generator: &mut SchemaGenerator) -> Value {
         }
     }
     let mut codes: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
-    for code in COMMON.iter().chain(&route.problems) {
+    let unauthorized = route.needs_token().then_some(&Code::Unauthorized);
+    for code in COMMON.iter().chain(unauthorized).chain(&route.problems) {
         let Some(status) = code.http_status() else { continue };
         let of_status = codes.entry(status).or_default();
         if !of_status.contains(code) {

@@ -4,6 +4,7 @@ use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::operation::Operation;
+use super::routes::first_segment;
 use crate::codes::Code;
 
 /// Route of the host.
@@ -143,6 +144,12 @@ pub(crate) struct Response {
 }
 
 impl Route {
+    /// Whether a request needs the operator's token. Functions and models are open to every program of the machine.
+    pub(crate) fn needs_token(&self) -> bool {
+        let is_open = matches!(first_segment(self.path), "v1" | "v2" | "{app}");
+        self.scope != Scope::None && !is_open
+    }
+
     /// Returns the names of the query parameters.
     pub(crate) fn query(&self) -> impl Iterator<Item = &'static str> {
         let is_query = |place| matches!(place, ParameterPlace::Query | ParameterPlace::QueryList);

@@ -209,6 +209,7 @@ from_error! {
     crate::app::manifest::ManifestError => BadManifest,
     crate::app::metadata::MetadataError => BadMetadata,
     SandboxError => Sandbox,
+    crate::settings::TokenError => Config,
     crate::worker::WorkerError => DeviceLost,
 }
 
@@ -248,6 +249,7 @@ impl From<crate::server::OpenError> for Exit {
         match error {
             E::Device(refused) => refused.into(),
             E::Storage(error) | E::InUse(error) => error.into(),
+            E::Token(error) => error.into(),
             E::Io(error) => error.into(),
         }
     }

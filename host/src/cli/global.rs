@@ -1,12 +1,15 @@
 //! Options that every command takes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::exit::Exit;
 use crate::config::{Config, Directories};
+use crate::settings::OperatorToken;
 
+/// Token of the service that the packages install.
+const SERVICE_TOKEN: &str = "/var/lib/bireme/token";
 const HEADING: &str = "Global options";
 
 #[derive(Args, Clone)]
@@ -35,6 +38,18 @@ impl Global {
     /// Returns the directories of this install.
     pub(crate) fn directories(&self) -> Result<Directories, Exit> {
         Ok(Directories::resolve(self.data.as_deref())?)
+    }
+
+    /// Returns the token of the environment, else of the host in this data directory, else of the packages' service.
+    pub(crate) fn token(&self) -> Result<Option<OperatorToken>, Exit> {
+        if let Some(token) = OperatorToken::of_environment()? {
+            return Ok(Some(token));
+        }
+        if let Some(token) = OperatorToken::read(&self.directories()?.token)? {
+            return Ok(Some(token));
+        }
+        // Of no interest to those who may not read it.
+        Ok(OperatorToken::read(Path::new(SERVICE_TOKEN)).unwrap_or_default())
     }
 
     /// Returns the default configuration with these outbound grants.

@@ -176,7 +176,7 @@ impl MapCommand {
             keeps_going: self.keep_going,
             is_quiet: self.quiet,
         };
-        let client = map.client()?;
+        let client = map.client(global)?;
         let open = |are_bytes| map_inputs::open(&self.inputs, LineFormat { are_paths: self.files, are_bytes });
         let (document, chunks) = match map.find(&client).await? {
             // A closed map has all its inputs.

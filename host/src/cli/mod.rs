@@ -61,6 +61,7 @@ mod signals;
 mod table;
 mod target;
 mod test;
+mod token;
 mod worker;
 
 use std::process::ExitCode;
@@ -120,6 +121,7 @@ enum Command {
     Infer(infer::Infer),
     Demo(demo::Demo),
     Sdk(sdk::SdkCommand),
+    Token(token::Token),
     Explain(explain::Explain),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -174,6 +176,7 @@ pub fn main() -> ExitCode {
             return command.run(&global).unwrap_or_else(|exit| exit.report(global.json));
         }
         Command::Sdk(command) => command.run(&global),
+        Command::Token(command) => command.run(&global),
         Command::Explain(command) => command.run(&global),
         Command::Completions(command) => command.run(Cli::command()),
         Command::Man(command) => command.run(&global, Cli::command()),

@@ -12,6 +12,7 @@ use crate::inference::Inference;
 use crate::kv::Buckets;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
+use crate::settings::OperatorToken;
 use crate::store::StoreDir;
 
 /// Parts of one host, as its server is given them.
@@ -20,6 +21,8 @@ pub(crate) struct Backend {
     pub dispatcher: Arc<Dispatcher>,
     pub durable: Arc<Durable>,
     pub budgets: Budgets,
+    /// What the operator's paths ask for.
+    pub token: OperatorToken,
     pub logs: Arc<Logs>,
     pub metrics: Arc<Metrics>,
     /// Its disk is in the metrics.

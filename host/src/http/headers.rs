@@ -9,6 +9,7 @@ use super::query::bad_query;
 use super::respond::OCTET_STREAM;
 use crate::call::JSON;
 use crate::codes::Code;
+use crate::settings::OperatorToken;
 
 /// Longest wait of one request for the end of a call; a client that wants to wait longer asks again.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -50,6 +51,24 @@ pub(crate) fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// Returns the body's length as the head declares it.
+/// Refuses a request without the operator's token.
+pub(crate) fn check_token(headers: &HeaderMap, token: &OperatorToken) -> Result<(), Problem> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (given.next(), given.next()) else {
+        let detail = "this path needs the host's token, as `authorization: Bearer TOKEN`; `bireme token` prints it";
+        return Err(Problem::new(Code::Unauthorized, detail));
+    };
+    // The scheme's name is in any case (RFC 9110, section 11.1).
+    let is_token = value
+        .as_bytes()
+        .split_at_checked("bearer ".len())
+        .is_some_and(|(scheme, given)| scheme.eq_ignore_ascii_case(b"bearer ") && token.is(given.trim_ascii()));
+    if is_token {
+        return Ok(());
+    }
+    Err(Problem::new(Code::Unauthorized, "this is not the token of this host; `bireme token` prints it"))
+}
+
 pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

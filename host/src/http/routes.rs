@@ -13,7 +13,7 @@ use super::calls::Calls;
 use super::csrf::{check_csrf, check_host};
 use super::events::Sources;
 use super::handler::HandlerResult;
-use super::headers::input_media_type;
+use super::headers::{check_token, input_media_type};
 use super::key_value::KeyValueData;
 use super::maps::Maps;
 use super::oip::{self, Oip};
@@ -108,7 +108,12 @@ impl Routes {
         let target = router::find(request.method(), request.uri())?;
         *label = target.label();
         match target {
-            Target::Operation(matched) => self.answer_operation(&matched, request).await,
+            Target::Operation(matched) => {
+                if matched.route.needs_token() {
+                    check_token(request.headers(), &self.backend.token)?;
+                }
+                self.answer_operation(&matched, request).await
+            }
             Target::App => self.route_app(first_segment(&path), request, holder).await,
             Target::Nothing => match first_segment(&path) {
                 "v1" => Ok(OpenAi::unknown_path(&path)),

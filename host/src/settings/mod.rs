@@ -1,4 +1,4 @@
-//! Settings that the operator gives to apps besides grants: secrets and configuration values.
+//! Settings of the operator: secrets and configuration values for apps, and the token of the control API.
 //!
 //! Each is for all apps, or for one with `APP:` in front of its name. An app's own setting wins over one for all apps,
 //! a later one over an earlier one.
@@ -9,6 +9,7 @@
 //! Invariant: no error and no `Debug` output of this module holds a secret's value.
 
 mod dotenv;
+mod operator_token;
 mod secret;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) use self::operator_token::{OperatorToken, TokenError};
 pub(crate) use self::secret::{DeclaredSecrets, Secret};
 use crate::ids::AppName;
 use crate::limits::{CONFIG_KEY_BYTES_MAX, CONFIG_VALUE_BYTES_MAX, SECRET_BYTES_MAX, SECRETS_FILE_BYTES_MAX};

@@ -45,7 +45,10 @@ fn a_client_made_by_a_stock_generator_deploys_calls_spawns_and_reads_a_map() {
 
     let mut run = Command::new(python);
     run.arg(crate_dir("tests/py/generated_client.py"));
-    run.arg(server.address.to_string()).arg(client).arg(support::guest(Guest::Hello));
+    run.arg(server.address.to_string())
+        .arg(client)
+        .arg(support::guest(Guest::Hello))
+        .env("BIREME_TOKEN", support::TOKEN);
     let ran = finish(run);
     assert_eq!(ran.status, 0, "{ran:#?}\n{}", server.stderr());
     assert!(ran.stdout.contains("all well"), "{ran:#?}");
@@ -75,6 +78,7 @@ fn each_answer_to_generated_requests_fits_the_document() {
         run.arg("--config-file").arg(config).arg("run").arg(&document);
         run.args(["--url", &format!("http://{}", server.address), "--checks", checks, "--no-color"]);
         run.args(["--phases", "examples,coverage,fuzzing", "--max-examples", "5", "--generation-deterministic"]);
+        run.args(["--header", &authorization()]);
         run.args(["--request-timeout", "60", "--suppress-health-check", "all"]).args(endless).args(only);
         let ran = finish(run);
         assert_eq!(ran.status, 0, "{}\n{}\n{}", ran.stdout, ran.stderr, server.stderr());
@@ -105,9 +109,14 @@ fn the_examples_of_the_page_give_the_documents_that_stand_behind_them() {
     assert!(examples >= 5, "the page has {examples} examples");
 }
 
+/// Header with the token, as the page's first block sets it.
+fn authorization() -> String {
+    format!("authorization: Bearer {}", support::TOKEN)
+}
+
 fn run_example(script: &str, dir: &Path) -> String {
     let mut shell = Command::new("sh");
-    shell.args(["-euc", script]).current_dir(dir);
+    shell.args(["-euc", script]).env("token", authorization()).current_dir(dir);
     let ran = finish(shell);
     assert_eq!(ran.status, 0, "{script}\n{ran:#?}");
     ran.stdout
@@ -179,7 +188,12 @@ impl Feed {
         let mut stream = TcpStream::connect(server.address).unwrap();
         stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
         let last = last.map(|last| format!("last-event-id: {last}\r\n")).unwrap_or_default();
-        write!(stream, "GET /api/v1/events?{query} HTTP/1.1\r\nhost: localhost\r\n{last}\r\n").unwrap();
+        write!(
+            stream,
+            "GET /api/v1/events?{query} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n{last}\r\n",
+            support::TOKEN
+        )
+        .unwrap();
         let mut feed = Self { lines: BufReader::new(stream).lines(), last: String::new() };
         // The id of the feed's end comes at once.
         while feed.last.is_empty() {

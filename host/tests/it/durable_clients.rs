@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use serde_json::Value;
 
-use crate::support::{Guest, Reply, Server, post, wait_until};
+use crate::support::{Guest, Reply, Server, post, wait_until, with_token};
 
 /// Makes a map of numbers that are squared, and returns its path.
 fn map(server: &Server) -> String {
@@ -51,7 +51,8 @@ fn a_cancel_takes_effect_though_its_client_is_gone() {
     let maps: Vec<_> = (0..30).map(|_| map(&server)).collect();
     for map in &maps {
         let mut client = TcpStream::connect(server.address).unwrap();
-        write!(client, "DELETE {map} HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        let request = format!("DELETE {map} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        client.write_all(&with_token(request.as_bytes())).unwrap();
     }
     // Each may have been heard or not; none is cancelled on disk and open in memory.
     for map in &maps {

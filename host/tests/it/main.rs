@@ -61,5 +61,6 @@ mod support;
 mod terminal;
 mod tiny;
 mod tiny_onnx;
+mod token;
 mod web;
 mod worker;

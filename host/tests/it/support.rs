@@ -20,6 +20,9 @@ use crate::tiny::Tiny;
 /// The model that the tests embed with: a small random one, but for the tests that ask for the `real_model`.
 pub(crate) const MODEL: &str = "all-minilm-l6-v2";
 
+/// Token of every host and command of the tests, but for those of the token itself.
+pub(crate) const TOKEN: &str = "the-token-of-the-tests";
+
 /// Upper bound of every wait: far more than a loaded machine needs, so that only a hang meets it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -182,7 +185,7 @@ fn bare() -> Command {
         }
     }
     // Help and errors are wrapped to this width where no terminal says otherwise.
-    command.env("COLUMNS", "100").current_dir(kept());
+    command.env("COLUMNS", "100").env("BIREME_TOKEN", TOKEN).current_dir(kept());
     command
 }
 
@@ -455,6 +458,21 @@ pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> Reply {
     connection.receive()
 }
 
+/// Returns a request with the token behind its first line if it is for one of the operator's paths.
+pub(crate) fn with_token(request: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(request);
+    let path = text.lines().next().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
+    let path = path.split('?').next().unwrap_or_default();
+    let is_operators = path.starts_with("/api/") || matches!(path, "/" | "/metrics" | "/metrics/");
+    match text.find("\r\n") {
+        Some(end) if is_operators && !text.contains("\r\nauthorization:") => {
+            let (line, rest) = request.split_at(end);
+            [line, b"\r\nauthorization: Bearer ", TOKEN.as_bytes(), rest].concat()
+        }
+        _ => request.to_vec(),
+    }
+}
+
 /// A connection that stays open.
 pub(crate) struct Connection {
     stream: BufReader<TcpStream>,
@@ -467,9 +485,10 @@ impl Connection {
         Self { stream: BufReader::new(stream) }
     }
 
+    /// Sends bytes; a request for one of the operator's paths gets the token, unless it has one.
     pub(crate) fn send(&mut self, request: &[u8]) {
         // A server that refuses a request early may close before all of it is sent.
-        let _ = self.stream.get_mut().write_all(request);
+        let _ = self.stream.get_mut().write_all(&with_token(request));
     }
 
     /// Reads a head and a body, of `content-length` bytes or of chunks.

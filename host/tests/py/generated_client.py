@@ -5,13 +5,14 @@
 
 import io
 import json
+import os
 import pathlib
 import sys
 
 address, directory, component = sys.argv[1:]
 sys.path.insert(0, str(pathlib.Path(directory).parent))
 
-from generated import Client  # noqa: E402
+from generated import AuthenticatedClient  # noqa: E402
 from generated.api.apps import deploy_app, describe_app, list_apps  # noqa: E402
 from generated.api.calls import get_call, list_calls, spawn_call  # noqa: E402
 from generated.api.functions import call_function  # noqa: E402
@@ -19,7 +20,7 @@ from generated.api.maps import append_inputs, close_map, create_map, get_map, ge
 from generated.models import AppState, CallState, ListCallsKind, MapState, Problem  # noqa: E402
 from generated.types import File  # noqa: E402
 
-client = Client(base_url=f"http://{address}", timeout=60.0)
+client = AuthenticatedClient(base_url=f"http://{address}", token=os.environ["BIREME_TOKEN"], timeout=60.0)
 wasm = File(payload=io.BytesIO(pathlib.Path(component).read_bytes()))
 
 deployed = deploy_app.sync(client=client, body=wasm, accept=["all"], message="from a generated client")

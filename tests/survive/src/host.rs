@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+use crate::api::TOKEN;
 use ureq::Agent;
 
 use super::api::Address;
@@ -54,7 +56,7 @@ impl Launch {
         }
         command.arg("serve").arg(&self.guest).args(["--json", "--device", "cpu", "--listen", "127.0.0.1:0"]);
         command.arg("--grant").arg(format!("recorder={}", self.recorder));
-        command.args(self.more).env("BIREME_DATA", &self.data).env("RUST_BACKTRACE", "1");
+        command.args(self.more).env("BIREME_DATA", &self.data).env("BIREME_TOKEN", TOKEN).env("RUST_BACKTRACE", "1");
         if let Some(fail_point) = fail_point {
             command.env("BIREME_FAIL_POINT", fail_point);
         }

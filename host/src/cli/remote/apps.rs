@@ -65,7 +65,7 @@ pub(crate) struct Stop {
 
 impl Apps {
     pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
-        let client = Client::new(&self.address)?;
+        let client = Client::new(&self.address, global)?;
         let answer: Answer<AppList> = client.send("GET", "/api/v1/apps", &[])?;
         if global.json {
             output::line(&answer.text);
@@ -84,7 +84,7 @@ impl Apps {
 
 impl History {
     pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
-        let client = Client::new(&self.address)?;
+        let client = Client::new(&self.address, global)?;
         let answer: Answer<AppHistory> = client.send("GET", &paths::app(&self.app, "/history")?, &[])?;
         if global.json {
             output::line(&answer.text);
@@ -99,7 +99,7 @@ impl History {
 
 impl Rollback {
     pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
-        let client = Client::new(&self.address)?;
+        let client = Client::new(&self.address, global)?;
         let query: Vec<(&str, String)> = self.to.into_iter().map(|to| ("to", to)).collect();
         let answer: Answer<Deployment> = client.send("POST", &paths::app(&self.app, "/rollback")?, &query)?;
         if global.json {
@@ -115,7 +115,7 @@ impl Rollback {
 
 impl Start {
     pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
-        let client = Client::new(&self.address)?;
+        let client = Client::new(&self.address, global)?;
         let app = app_lookup::find(&client, &self.app)?;
         if app.state == AppState::Live {
             let exit = Exit::usage(format!("{} {} is live already", self.app, app.version));
@@ -134,7 +134,7 @@ impl Start {
 
 impl Stop {
     pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
-        let client = Client::new(&self.address)?;
+        let client = Client::new(&self.address, global)?;
         let answer: Answer<AppStopped> = client.send("DELETE", &paths::app(&self.app, "")?, &[])?;
         if global.json {
             output::line(&answer.text);

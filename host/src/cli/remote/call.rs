@@ -45,7 +45,7 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
-        let request = CallRequest::open(&self.address, &self.target, &self.file, &self.input, &[SAVE_CASE])?;
+        let request = CallRequest::open(&self.address, global, &self.target, &self.file, &self.input, &[SAVE_CASE])?;
         let CallRequest { client, app, name, input, trailing } = request;
         if trailing.settings != AppSettings::default() {
             return Err(Exit::usage(

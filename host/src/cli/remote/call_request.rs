@@ -5,6 +5,7 @@ use super::client::Client;
 use crate::app::metadata::Metadata;
 use crate::call::Payload;
 use crate::cli::exit::Exit;
+use crate::cli::global::Global;
 use crate::cli::input::{self, InputFile, TrailingFlags};
 use crate::cli::{function_lookup, target};
 
@@ -24,6 +25,7 @@ impl CallRequest {
     /// Reads `target` and the words behind it; `own` are the options of the command that may be among them.
     pub(crate) fn open(
         front: &Address,
+        global: &Global,
         target: &str,
         file: &InputFile,
         words: &[String],
@@ -32,8 +34,8 @@ impl CallRequest {
         let (app, name) = target::split(target)?;
         let own = [own, &[HOST]].concat();
         let (client, metadata) = match host_among(words) {
-            Some(host) => behind(front, host, app, name)?,
-            None => described(front, app)?,
+            Some(host) => behind(front, global, host, app, name)?,
+            None => described(front, global, app)?,
         };
         let function = function_lookup::find(&metadata, name, Some(client.base()))?;
         let (input, trailing) = input::read(function, file, words, &own)?;
@@ -43,13 +45,13 @@ impl CallRequest {
 
 /// Returns the host of a call with `--host` behind its target, which is a parameter if the function has one of that
 /// name. The host in front of the target is asked first: the value of a parameter is no address to connect to.
-fn behind(front: &Address, host: &str, app: &str, name: &str) -> Result<(Client, Metadata), Exit> {
-    if let Ok((client, metadata)) = described(front, app)
+fn behind(front: &Address, global: &Global, host: &str, app: &str, name: &str) -> Result<(Client, Metadata), Exit> {
+    if let Ok((client, metadata)) = described(front, global, app)
         && has_parameter(&metadata, name)
     {
         return Ok((client, metadata));
     }
-    let (client, metadata) = described(&Address { host: host.to_owned() }, app)?;
+    let (client, metadata) = described(&Address { host: host.to_owned() }, global, app)?;
     if has_parameter(&metadata, name) {
         let exit =
             Exit::usage(format!("`--{HOST}` is a parameter of `{name}`, so it does not name the host of the call"));
@@ -58,8 +60,8 @@ fn behind(front: &Address, host: &str, app: &str, name: &str) -> Result<(Client,
     Ok((client, metadata))
 }
 
-fn described(address: &Address, app: &str) -> Result<(Client, Metadata), Exit> {
-    let client = Client::new(address)?;
+fn described(address: &Address, global: &Global, app: &str) -> Result<(Client, Metadata), Exit> {
+    let client = Client::new(address, global)?;
     let metadata = client.metadata(app)?;
     Ok((client, metadata))
 }

@@ -81,7 +81,7 @@ pub(crate) struct Cancel {
 impl Spawn {
     pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         let own = &["priority", "idempotency_key"];
-        let request = CallRequest::open(&self.address, &self.target, &self.file, &self.input, own)?;
+        let request = CallRequest::open(&self.address, global, &self.target, &self.file, &self.input, own)?;
         let CallRequest { client, app, name, input, trailing } = request;
         if trailing.settings != AppSettings::default() || trailing.receipt {
             return Err(Exit::usage(
@@ -104,7 +104,7 @@ impl Spawn {
 
 impl Get {
     pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
-        let client = Client::new(&self.address)?;
+        let client = Client::new(&self.address, global)?;
         let started = Instant::now();
         let wait = match self.wait {
             Some(seconds) if seconds.is_nan() || seconds < 0.0 => {
@@ -185,7 +185,7 @@ fn running_ms(client: &Client, id: CallId) -> Option<u64> {
 
 impl Cancel {
     pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
-        let client = Client::new(&self.address)?;
+        let client = Client::new(&self.address, global)?;
         for id in &self.ids {
             let ended = send_to_either(&client, "DELETE", &whole_id(&client, id)?, &[])?;
             output::line(&match ended.document {

@@ -13,7 +13,9 @@ use crate::api;
 use crate::app::metadata::Metadata;
 use crate::call::Payload;
 use crate::cli::exit::Exit;
+use crate::cli::global::Global;
 use crate::codes::Code;
+use crate::settings::OperatorToken;
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,6 +27,8 @@ const ANSWER_BYTES_MAX: u64 = 256 << 20;
 pub(crate) struct Client {
     base: String,
     agent: Agent,
+    /// Value of the `authorization` header for the control API.
+    authorization: Option<String>,
 }
 
 /// Document of the host, with its JSON text for `--json`: the text also has what a newer host adds.
@@ -45,7 +49,8 @@ impl<T> Answer<T> {
 pub(crate) type Query<'a> = &'a [(&'a str, String)];
 
 impl Client {
-    pub(crate) fn new(address: &Address) -> Result<Self, Exit> {
+    /// The token goes to hosts of this machine; to another one only if the environment names it.
+    pub(crate) fn new(address: &Address, global: &Global) -> Result<Self, Exit> {
         let base = address.host.trim_end_matches('/');
         let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
         let url = url::Url::parse(&base).ok().filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"));
@@ -60,10 +65,13 @@ impl Client {
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .user_agent(concat!("bireme/", env!("CARGO_PKG_VERSION")));
         // A proxy cannot reach this machine's loopback.
-        if url.host_str().is_some_and(is_loopback) {
+        let is_loopback = url.host_str().is_some_and(is_loopback);
+        if is_loopback {
             config = config.proxy(None);
         }
-        Ok(Self { base, agent: config.build().new_agent() })
+        let token = if is_loopback { global.token()? } else { OperatorToken::of_environment()? };
+        let authorization = token.map(|token| format!("Bearer {}", token.expose()));
+        Ok(Self { base, agent: config.build().new_agent(), authorization })
     }
 
     pub(crate) fn base(&self) -> &str {
@@ -154,7 +162,12 @@ impl Client {
             let pairs = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
             url = format!("{url}?{pairs}");
         }
-        Request::builder().method(method).uri(url)
+        let request = Request::builder().method(method).uri(url);
+        match &self.authorization {
+            // A web function would see it.
+            Some(authorization) if path.starts_with("/api/") => request.header("authorization", authorization),
+            _ => request,
+        }
     }
 
     fn success(&self, response: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>, Exit> {

@@ -184,7 +184,7 @@ impl Sink {
 
 impl Export {
     pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
-        let client = Client::new(&self.address)?;
+        let client = Client::new(&self.address, global)?;
         let by_name = self.output.as_ref().and_then(|path| match path.extension()?.to_str()? {
             "parquet" => Some(Format::Parquet),
             _ => Some(Format::Jsonl),

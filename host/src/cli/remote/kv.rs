@@ -117,15 +117,15 @@ impl Kv {
     pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         match self.command {
             KvCommand::Ls { app, bucket, prefix, after, limit, address } => {
-                let list = List { client: Client::new(&address)?, app, after, left: limit.unwrap_or(u64::MAX) };
+                let list = List { client: Client::new(&address, global)?, app, after, left: limit.unwrap_or(u64::MAX) };
                 match bucket {
                     Some(bucket) => list.keys(&bucket, prefix, global),
                     None => list.buckets(global),
                 }
             }
-            KvCommand::Get { place, address } => get(&place, &Client::new(&address)?, global),
+            KvCommand::Get { place, address } => get(&place, &Client::new(&address, global)?, global),
             KvCommand::Set { place, value, ttl, address } => {
-                let client = Client::new(&address)?;
+                let client = Client::new(&address, global)?;
                 let mut query = place.query();
                 query.extend(ttl.map(|ttl| ("ttl", ttl.as_secs().to_string())));
                 let value = value.map_or_else(read_input, |value| Ok(value.into_bytes()))?;
@@ -139,7 +139,7 @@ impl Kv {
                 Ok(())
             }
             KvCommand::Rm { place, address } => {
-                let client = Client::new(&address)?;
+                let client = Client::new(&address, global)?;
                 let answer: Answer<ValueChanged> = client.send("DELETE", &place.path()?, &place.query())?;
                 report(
                     &answer,

@@ -88,7 +88,7 @@ enum MinLevel {
 
 impl Logs {
     pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
-        let client = Client::new(&self.address)?;
+        let client = Client::new(&self.address, global)?;
         let query = self.query()?;
         if self.follow {
             // There may never be a line that shows a name to be wrong.

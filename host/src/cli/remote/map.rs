@@ -39,8 +39,8 @@ pub(crate) struct HostMap {
 }
 
 impl HostMap {
-    pub(crate) fn client(&self) -> Result<Client, Exit> {
-        Client::new(&self.address)
+    pub(crate) fn client(&self, global: &Global) -> Result<Client, Exit> {
+        Client::new(&self.address, global)
     }
 
     /// Finds the map to resume, and restarts its failed inputs with `retry_failed`. `None` means that a new map is

@@ -50,7 +50,7 @@ pub(crate) struct Ps {
 
 impl Ps {
     pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
-        let client = Client::new(&self.address)?;
+        let client = Client::new(&self.address, global)?;
         if self.follow {
             return self.follow(&client, global.json);
         }

@@ -44,7 +44,7 @@ pub(crate) struct Results {
 
 impl Results {
     pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
-        let client = Client::new(&self.address)?;
+        let client = Client::new(&self.address, global)?;
         if let Some(index) = self.index {
             let path = paths::map(&self.id, &format!("/results/{index}"))?;
             // The output as its own text: numbers keep their digits.

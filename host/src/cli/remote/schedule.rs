@@ -98,14 +98,14 @@ impl FunctionArgs {
         text: impl FnOnce(&str, &T) -> String,
     ) -> Result<(), Exit> {
         let path = self.path(&format!("/{action}"))?;
-        let answer = Client::new(&self.address)?.send("POST", &path, &[])?;
+        let answer = Client::new(&self.address, global)?.send("POST", &path, &[])?;
         output::line(&if global.json { answer.text } else { text(&self.target, &answer.document) });
         Ok(())
     }
 
     fn history(self, global: &Global) -> Result<(), Exit> {
         let path = self.path("")?;
-        let answer: Answer<api::Schedule> = Client::new(&self.address)?.send("GET", &path, &[])?;
+        let answer: Answer<api::Schedule> = Client::new(&self.address, global)?.send("GET", &path, &[])?;
         if global.json {
             output::line(&answer.text);
             return Ok(());
@@ -123,7 +123,7 @@ impl FunctionArgs {
 }
 
 fn list(address: &Address, app: Option<String>, global: &Global) -> Result<(), Exit> {
-    let client = Client::new(address)?;
+    let client = Client::new(address, global)?;
     if let Some(app) = &app {
         AppName::new(app).map_err(|error| Exit::usage(error.to_string()))?;
     }
