@@ -42,6 +42,6 @@ pub(crate) use maps::{
 pub(crate) use openapi::DOCUMENT as OPENAPI_DOCUMENT;
 pub(crate) use operation::Operation;
 pub(crate) use problem::Problem;
-pub(crate) use route::Route;
-pub(crate) use routes::{RESERVED_NAMES, ROUTES, STATES, first_segment, host_paths};
+pub(crate) use route::{Route, first_segment};
+pub(crate) use routes::{RESERVED_NAMES, ROUTES, STATES, host_paths};
 pub(crate) use schedules::{RunOutcome, RunStarted, Schedule, ScheduleList, ScheduleRun, SkipReason};

@@ -4,7 +4,6 @@ use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::operation::Operation;
-use super::routes::first_segment;
 use crate::codes::Code;
 
 /// Route of the host.
@@ -141,6 +140,11 @@ pub(crate) struct Response {
     /// One clause.
     pub doc: &'static str,
     pub content: Content,
+}
+
+/// Returns the first segment of a path.
+pub(crate) fn first_segment(path: &str) -> &str {
+    path.trim_matches('/').split('/').next().unwrap_or_default()
 }
 
 impl Route {

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use http::Method;
 
 use super::operation::Operation;
-use super::route::{Content, Parameter, ParameterKind, ParameterPlace, Response, Route, Scope};
+use super::route::{Content, Parameter, ParameterKind, ParameterPlace, Response, Route, Scope, first_segment};
 use super::{
     AppDescription, AppHistory, AppList, AppStopped, BatchList, BucketList, Call, CallList, Deployment, DeviceReport,
     Event, InputsAccepted, KeyList, LogStreamLine, Map, MapInput, MapOutcome, MapRetried, MapStreamLine, RunStarted,
@@ -28,11 +28,6 @@ pub(crate) static RESERVED_NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| {
 /// Returns the path patterns of the host's own routes, one for each route.
 pub(crate) fn host_paths() -> impl Iterator<Item = &'static str> {
     ROUTES.iter().filter(|route| route.operation != Operation::CallFunction).map(|route| route.path)
-}
-
-/// Returns the first segment of a path.
-pub(crate) fn first_segment(path: &str) -> &str {
-    path.trim_matches('/').split('/').next().unwrap_or_default()
 }
 
 /// Table of all routes.
