@@ -113,6 +113,8 @@ pub struct Config {
     pub(crate) memory: MemoryPlan,
     /// Models, device and worker processes.
     pub inference: InferenceConfig,
+    /// Bytes that each app may keep on disk; a quarter of the disk unless given.
+    pub app_disk_max: Option<u64>,
 }
 
 impl Config {
@@ -136,6 +138,7 @@ impl Config {
             engine: EngineConfig::default(),
             memory: MemoryPlan::of_machine(),
             inference,
+            app_disk_max: None,
         })
     }
 }

@@ -25,6 +25,10 @@ pub const FAIL_POINTS: &[&str] = &[
     "store.migrate.tables",
     "store.migrate.number",
     "store.migrate.after",
+    // During the count of what each app keeps, at the first start over an older directory.
+    "store.count.before",
+    "store.count.rows",
+    "store.count.after",
     // Around the rename of a new database into place.
     "store.publish.before",
     "store.publish.after",

@@ -117,6 +117,11 @@ pub(crate) const KV_BATCH_BYTES_MAX: usize = KV_VALUE_BYTES_MAX;
 pub(crate) const STORE_FREE_BYTES_MIN: u64 = 64 * MIB;
 /// Free bytes below which results of running work are refused too.
 pub(crate) const STORE_RESERVE_BYTES_MIN: u64 = 16 * MIB;
+/// Bytes of the preallocated file that work which makes room may use: one row beside the largest value, which redb
+/// writes into a page of 16 MiB, and the pages of a batch of small ones.
+pub(crate) const STORE_SPARE_BYTES: u64 = 32 * MIB;
+/// Part of the disk that one app may fill, unless `--app-disk` says otherwise: one in so many.
+pub(crate) const APP_DISK_PARTS: u64 = 4;
 
 /// Bytes of one log line with its fields; the rest is cut.
 pub(crate) const LOG_LINE_BYTES_MAX: usize = 64 << 10;

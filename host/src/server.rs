@@ -121,7 +121,8 @@ impl Host {
         let inference = InferenceConfig { requests_bytes_max, ..config.inference.clone() };
         let inference = Arc::new(Inference::new(inference));
         let metrics = Metrics::new(api::host_paths());
-        let store = Arc::new(StoreDir::counted(&config.directories.data, metrics.store.clone()));
+        let store = StoreDir::counted(&config.directories.data, metrics.store.clone());
+        let store = Arc::new(store.with_app_disk(config.app_disk_max));
         let events = Events::new();
         let observer: Arc<dyn Observer> = events.clone();
         let storage = engine(store.clone(), Some(observer));
@@ -161,7 +162,7 @@ impl Host {
     pub async fn open(self, settings: ListenSettings) -> Result<OpenHost, OpenError> {
         self.inference.check_device().await?;
         ignore_file_size_signal()?;
-        self.store.open_now().map_err(|error| match error.is_in_use() {
+        self.store.open_for_host().map_err(|error| match error.is_in_use() {
             true => OpenError::InUse(error.into()),
             false => OpenError::Storage(error.into()),
         })?;

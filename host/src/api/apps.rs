@@ -28,6 +28,12 @@ pub(crate) struct App {
     /// Grants of the app itself, beyond those of the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants: Option<Vec<String>>,
+    /// Bytes that it keeps on disk: key-value data, durable calls and maps, with their inputs and results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_used_bytes: Option<u64>,
+    /// Quota for that. Above it, the app reads and deletes, and its writes are refused (`disk-quota`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_quota_bytes: Option<u64>,
     /// Functions of a live app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub functions: Option<Vec<AppFunction>>,

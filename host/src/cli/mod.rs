@@ -22,6 +22,7 @@ mod completions;
 mod demo;
 mod dev;
 mod device;
+mod disk_args;
 mod doctor;
 mod edit_loop;
 mod embed;

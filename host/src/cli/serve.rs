@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::app_settings::AppSettings;
 use super::device::OnDevice;
+use super::disk_args::DiskArgs;
 use super::exit::Exit;
 use super::fairness_args::FairnessArgs;
 use super::global::Global;
@@ -48,6 +49,8 @@ pub(crate) struct Serve {
     memory: MemoryArgs,
     #[command(flatten)]
     fairness: FairnessArgs,
+    #[command(flatten)]
+    disk: DiskArgs,
     /// Delete durable calls and maps this long after their end: 90s, 30m, 12h, 7d (the default). APP=TIME sets it for
     /// one app.
     #[arg(long = "keep", value_name = "[APP=]TIME", env = "BIREME_KEEP", value_delimiter = ',')]
@@ -66,6 +69,7 @@ impl Serve {
         config.inference.device = self.on.device;
         self.memory.apply(&mut config)?;
         self.fairness.apply(&mut config.inference);
+        self.disk.apply(&mut config);
         let settings = ListenSettings { retention, serves_deployments: true, last_call: None };
         let open = Host::build(config, StderrLog::of_server(Level::Info))?.open(settings).await?;
         self.load_named(&open.host, global.json).await?;

@@ -71,6 +71,7 @@ codes! {
     DepthExceeded = "depth-exceeded", exit 1, http 508: "calls within calls are nested too deep";
     DeviceLost = "device-lost", exit 1, http 502: "the inference worker died twice with this request";
     DiskFull = "disk-full", exit 69, http 507: "the disk has no room for what was to be kept";
+    DiskQuota = "disk-quota", exit 69, http 507: "the app keeps as much on disk as it may";
     Failed = "failed", exit 1, http 500: "the function returned an error";
     ForeignHost = "foreign-host", exit 1, http 421: "the request is for a name that this host does not answer to";
     ForeignOrigin = "foreign-origin", exit 1, http 403: "a web page of another origin sent the request";

@@ -23,6 +23,7 @@ use crate::dispatch::{Dispatcher, find_function};
 use crate::ids::AppName;
 use crate::limits;
 use crate::sandbox::FunctionRef;
+use crate::store::StoreDir;
 use crate::suggest::did_you_mean;
 use crate::tasks::to_the_end;
 
@@ -32,6 +33,8 @@ pub(crate) struct Apps {
     /// None on a host whose apps come from elsewhere (`bireme dev`).
     pub deployments: Option<Arc<Deployments>>,
     pub bodies: Arc<RequestBodies>,
+    /// Tells what each app keeps on disk.
+    pub store: Arc<StoreDir>,
 }
 
 impl Apps {
@@ -70,7 +73,21 @@ impl Apps {
         };
         let deployed_at_ms = created_ms;
         let (name, version) = (status.app, status.version);
-        api::App { name, version, state, reason, created_ms, deployed_at_ms, message, grants, functions }
+        let disk_used_bytes = self.store.app_usage(name.as_str()).map(|usage| usage.bytes);
+        let disk_quota_bytes = self.store.app_disk_max();
+        api::App {
+            name,
+            version,
+            state,
+            reason,
+            created_ms,
+            deployed_at_ms,
+            message,
+            grants,
+            disk_used_bytes,
+            disk_quota_bytes,
+            functions,
+        }
     }
 
     pub(crate) fn describe(&self, app: &str) -> Result<api::AppDescription, Problem> {

@@ -59,6 +59,7 @@ impl Routes {
                 dispatcher: dispatcher.clone(),
                 deployments: backend.deployments.clone(),
                 bodies: bodies.clone(),
+                store: backend.store.clone(),
             },
             calls: Calls {
                 durable: durable.clone(),

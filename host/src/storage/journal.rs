@@ -57,6 +57,11 @@ pub(crate) enum Accepted {
     TooMany {
         open: usize,
     },
+    /// The app keeps as much on disk as it may.
+    OverQuota {
+        used_bytes: u64,
+        quota_bytes: u64,
+    },
     ParentCancelled,
 }
 
@@ -273,6 +278,15 @@ impl OutcomeCounts {
     }
 }
 
+/// Time that retention goes by, as a host leaves it to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClockMark {
+    /// Milliseconds since 1970.
+    pub trusted_ms: u64,
+    /// Time for which hosts have run with a clock that had jumped.
+    pub held_ms: u64,
+}
+
 /// Durable calls and maps of an engine.
 pub(crate) trait Journal: Send + Sync {
     /// Returns the time of the engine, in milliseconds since 1970. Hosts compare it with no clock of their own.
@@ -358,6 +372,12 @@ pub(crate) trait Journal: Send + Sync {
 
     /// Finishes deletions that a host did not come to the end of. Once, at start.
     fn sweep(&self) -> Answer<'_, ()>;
+
+    /// Returns the clock as it was last kept; none before the first time.
+    fn clock(&self) -> Answer<'_, Option<ClockMark>>;
+
+    /// Keeps the clock for the next host.
+    fn keep_clock(&self, mark: ClockMark) -> Answer<'_, ()>;
 
     /// Returns the apps with an ended call or map.
     fn apps_with_ended(&self) -> Answer<'_, Vec<AppName>>;

@@ -32,9 +32,9 @@ pub(crate) use apps::{Action, AppRecord, Apps, Pushed};
 pub(crate) use blobs::Blobs;
 pub(crate) use error::{ErrorKind, StorageError};
 pub(crate) use journal::{
-    Accept, Accepted, Append, Appended, CallSettle, Chunk, ChunkUpdate, Claimed, ClaimedChunk, Counts, Idempotency,
-    Journal, KeyedRecord, LeaseToken, ListEntry, MapMark, MapSettle, MapSettled, NewRecord, OpenCall, OutcomeCounts,
-    Outcomes, ProgressDelta, Query, Settled,
+    Accept, Accepted, Append, Appended, CallSettle, Chunk, ChunkUpdate, Claimed, ClaimedChunk, ClockMark, Counts,
+    Idempotency, Journal, KeyedRecord, LeaseToken, ListEntry, MapMark, MapSettle, MapSettled, NewRecord, OpenCall,
+    OutcomeCounts, Outcomes, ProgressDelta, Query, Settled,
 };
 pub(crate) use key_value::{Increment, Incremented, KeyPage, KeyQuery, KeyValue, Place};
 pub(crate) use lease::{Lease, LeaseHolder, PendingChunk};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Op, StoreDir, StoreError, Table, View, ViewError, Write};
 use crate::ids::AppName;
-use crate::storage::{Answer, AppRecord, Apps, Pushed};
+use crate::storage::{Action, Answer, AppRecord, Apps, Pushed};
 use crate::tasks::blocking;
 
 /// Records of the apps of a data directory.
@@ -52,7 +52,11 @@ impl StoreApps {
             let delete = |number: &u64| Op::Delete { table: Table::Deployments, key: key(&app, *number) };
             Ok((std::iter::once(put).chain(displaced.iter().map(delete)).collect(), Pushed::Kept))
         };
-        self.dir.store()?.transact(None, Write::New, bytes, decide).await
+        let write = match record.action {
+            Action::Deploy => Write::New,
+            Action::Rollback | Action::Stop => Write::Relief,
+        };
+        self.dir.store()?.transact(None, write, bytes, decide).await
     }
 }
 
@@ -97,7 +101,6 @@ mod tests {
 
     use super::*;
     use crate::ids::Version;
-    use crate::storage::Action;
 
     #[test]
     fn keys_of_one_app_are_in_order_and_apart_from_others() {

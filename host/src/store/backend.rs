@@ -3,15 +3,19 @@
 use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use redb::{BackendError, StorageBackend};
 
 use crate::failpoint;
 
-/// What went wrong on a file since somebody last asked.
+/// What went wrong on a file since somebody last asked, and what was written.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(Mutex<Fault>);
+pub(crate) struct Faults {
+    worst: Mutex<Fault>,
+    written_bytes: AtomicU64,
+}
 
 /// The worst that happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,11 +51,16 @@ impl Fault {
 impl Faults {
     /// Returns the worst fault since the last call, and forgets it.
     pub(crate) fn take(&self) -> Fault {
-        std::mem::take(&mut self.0.lock())
+        std::mem::take(&mut self.worst.lock())
+    }
+
+    /// Returns the bytes written since the last call.
+    pub(crate) fn take_written_bytes(&self) -> u64 {
+        self.written_bytes.swap(0, Ordering::Relaxed)
     }
 
     fn note(&self, fault: Fault) {
-        let mut worst = self.0.lock();
+        let mut worst = self.worst.lock();
         if fault.rank() > worst.rank() {
             *worst = fault;
         }
@@ -101,6 +110,7 @@ impl StorageBackend for WatchedFile {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         failpoint::hit("store.write.before");
         self.noting(self.file.write(offset, data), Fault::of_write)?;
+        self.faults.written_bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
         failpoint::hit("store.write.after");
         Ok(())
     }

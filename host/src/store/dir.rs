@@ -3,20 +3,23 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use bytesize::ByteSize;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::file::Health;
 use super::tree::DiskTree;
-use super::{DataLock, DiskFile, Files, Store, StoreError, durable, failure};
+use super::{AppUsage, DataLock, DiskFile, Files, Medium, Store, StoreError, durable, failure};
+use crate::limits::APP_DISK_PARTS;
 use crate::metrics::StoreCounters;
 use crate::storage::StorageError;
 
 pub(super) const DATABASE_FILE: &str = "store.redb";
 /// Names in a data directory that are bireme's.
-const OURS: [&str; 11] = [
+const OURS: [&str; 12] = [
     "apps",
     "artifacts",
     "compiled",
@@ -24,6 +27,7 @@ const OURS: [&str; 11] = [
     "lock",
     "logs",
     "models",
+    "reserve",
     "results",
     "sdk",
     "store.redb",
@@ -37,6 +41,11 @@ pub(crate) fn has_database(dir: &Path) -> bool {
     dir.join(DATABASE_FILE).exists()
 }
 
+/// Returns the bytes that the database of a directory takes of the disk.
+pub(crate) fn database_bytes(dir: &Path) -> io::Result<u64> {
+    DiskFile::new(&dir.join(DATABASE_FILE)).allocated_bytes()
+}
+
 /// A data directory and, once something is kept, its open database.
 pub struct StoreDir {
     path: PathBuf,
@@ -46,6 +55,10 @@ pub struct StoreDir {
     /// Shared with the store, so that it can be watched before it is opened.
     health: Health,
     counters: Arc<StoreCounters>,
+    /// Quota of each app; a part of the disk unless it is given.
+    app_disk_max: Option<u64>,
+    /// Whether a thread measures the space within the file.
+    is_measuring: Arc<AtomicBool>,
 }
 
 /// Bytes on the disk of a data directory.
@@ -72,8 +85,15 @@ impl StoreDir {
 
     /// The data in `path`, as by `new`, whose commits are counted.
     pub(crate) fn counted(path: &Path, counters: Arc<StoreCounters>) -> Self {
-        let health = watch::Sender::new(None);
-        Self { path: path.to_owned(), open: OnceLock::new(), opening: Mutex::new(()), health, counters }
+        let (health, opening) = (watch::Sender::new(None), Mutex::new(()));
+        let (app_disk_max, is_measuring) = Default::default();
+        Self { path: path.to_owned(), open: OnceLock::new(), opening, health, counters, app_disk_max, is_measuring }
+    }
+
+    /// Returns it with a quota for each app.
+    #[must_use]
+    pub(crate) fn with_app_disk(self, app_disk_max: Option<u64>) -> Self {
+        Self { app_disk_max, ..self }
     }
 
     /// The data on a simulated disk, opened.
@@ -83,6 +103,7 @@ impl StoreDir {
         let disk = Arc::new(disk.clone());
         let store = Store::open_on(disk.clone(), dir.health.clone(), dir.counters.clone())?;
         let files = Files::open(disk, Path::new(""), dir.health.clone())?;
+        store.count_usage(&|digest| files.bytes(digest))?;
         let _ = dir.open.set(Opened { store, files, _lock: None });
         Ok(dir)
     }
@@ -103,9 +124,66 @@ impl StoreDir {
         self.store().map(drop)
     }
 
+    /// Opens the database for a host: with a reserve of disk space, and a line in the log for each app over its quota.
+    pub(crate) fn open_for_host(&self) -> Result<(), StoreError> {
+        let store = self.store()?;
+        store.file.keep_reserve();
+        let quota_bytes = store.usage.quota_bytes();
+        for (app, usage) in store.usage.all() {
+            if usage.bytes > quota_bytes {
+                let (used, quota) = (ByteSize::b(usage.bytes), ByteSize::b(quota_bytes));
+                tracing::warn!(
+                    %app, %used, %quota,
+                    "the app keeps more than its quota: it may read and delete, and its writes are refused"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns what an app keeps; none before the database is open.
+    pub(crate) fn app_usage(&self, app: &str) -> Option<AppUsage> {
+        self.open.get().map(|opened| opened.store.usage.of(app))
+    }
+
+    /// Returns what each app keeps, by name; none before the database is open.
+    pub(crate) fn usage(&self) -> Vec<(Box<str>, AppUsage)> {
+        self.open.get().map(|opened| opened.store.usage.all()).unwrap_or_default()
+    }
+
+    /// Returns the quota of each app; none before the database is open.
+    pub(crate) fn app_disk_max(&self) -> Option<u64> {
+        self.open.get().map(|opened| opened.store.usage.quota_bytes())
+    }
+
+    /// Returns the bytes that are free within the database's file, as last measured, and has them measured if that was
+    /// long ago. None before the first measurement.
+    pub(crate) fn space_bytes(&self) -> Option<u64> {
+        let file = &self.open.get()?.store.file;
+        if file.is_measuring_due() && !self.is_measuring.swap(true, Ordering::Relaxed) {
+            let (file, is_measuring) = (file.clone(), self.is_measuring.clone());
+            let measure = move || {
+                if let Err(error) = file.measure_space() {
+                    tracing::debug!(%error, "the free space of the database cannot be measured");
+                }
+                is_measuring.store(false, Ordering::Relaxed);
+            };
+            // Whoever asks next starts another where this one has no thread.
+            if std::thread::Builder::new().name("store-space".into()).spawn(measure).is_err() {
+                self.is_measuring.store(false, Ordering::Relaxed);
+            }
+        }
+        file.space_bytes()
+    }
+
     /// Returns the database, opening it where that has not been done.
     pub(crate) fn store(&self) -> Result<&Store, StoreError> {
         Ok(&self.opened()?.store)
+    }
+
+    /// Returns the database if it is open.
+    pub(crate) fn store_if_open(&self) -> Option<&Store> {
+        self.open.get().map(|opened| &opened.store)
     }
 
     /// Returns the files of large values, opening the database too.
@@ -125,6 +203,8 @@ impl StoreDir {
             let file = Arc::new(DiskFile::new(&self.path.join(DATABASE_FILE)));
             let store = Store::open_on(file, self.health.clone(), self.counters.clone())?;
             let files = Files::open(Arc::new(DiskTree::new(&self.path)), &self.path, self.health.clone())?;
+            store.count_usage(&|digest| files.bytes(digest))?;
+            store.usage.set_quota_bytes(self.app_disk_max.unwrap_or_else(|| default_quota(&self.path)));
             let _ = self.open.set(Opened { store, files, _lock: Some(lock) });
         }
         Ok(self.open.get().expect("set under the lock"))
@@ -142,6 +222,11 @@ impl StoreDir {
     pub(crate) async fn failed(&self) -> StorageError {
         failure(self.health.subscribe()).await.into()
     }
+}
+
+/// Returns the quota of an app that nobody has given: a part of the disk.
+fn default_quota(dir: &Path) -> u64 {
+    durable::disk_bytes(dir).map_or(u64::MAX, |(disk_bytes, _)| disk_bytes / APP_DISK_PARTS)
 }
 
 /// Takes away what the group and others may do in a directory of an earlier version, or one that was made beforehand. A

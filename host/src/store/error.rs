@@ -5,9 +5,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::codes::Code;
-use crate::storage::{ErrorKind, StorageError};
+use bytesize::ByteSize;
 use hex::encode as hex;
+
+use super::usage::OverQuota;
+use crate::codes::Code;
+use crate::ids::AppName;
+use crate::storage::{ErrorKind, StorageError};
 
 /// A database that cannot serve.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -37,6 +41,14 @@ pub enum StoreError {
     /// Nothing of the write was kept. The store goes on by itself once there is room.
     #[error("{}", FullMessage(*free_mib))]
     Full { free_mib: Option<u64> },
+    /// Nothing of the write was kept.
+    #[error(
+        "app `{app}` keeps {} on disk, and this would take it over its quota of {}; delete values of it, let ended \
+         calls and maps expire (`--keep`), or raise the quota (`--app-disk`)",
+        ByteSize::b(*used_bytes),
+        ByteSize::b(*quota_bytes)
+    )]
+    OverQuota { app: AppName, used_bytes: u64, quota_bytes: u64 },
     /// Nothing of the write was kept. The process or the machine has no descriptors or memory left for now.
     #[error(
         "the operating system has no file descriptor or memory for the database now; try again, and raise the limit of \
@@ -84,6 +96,12 @@ impl fmt::Display for FullMessage {
     }
 }
 
+impl From<OverQuota> for StoreError {
+    fn from(OverQuota { app, used_bytes, quota_bytes }: OverQuota) -> Self {
+        Self::OverQuota { app, used_bytes, quota_bytes }
+    }
+}
+
 impl StoreError {
     /// Whether there is no room now and may be later.
     #[cfg(test)]
@@ -100,6 +118,7 @@ impl StoreError {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::Full { .. } => Code::DiskFull,
+            Self::OverQuota { .. } => Code::DiskQuota,
             Self::Busy { .. } | Self::Exhausted { .. } => Code::Overloaded,
             _ => Code::Store,
         }
@@ -111,9 +130,10 @@ impl From<StoreError> for StorageError {
         let code = error.code();
         let (kind, public) = match &error {
             // Their messages name no path.
-            StoreError::Full { .. } | StoreError::Busy { .. } | StoreError::Exhausted { .. } => {
-                (ErrorKind::Full, Some(error.to_string()))
-            }
+            StoreError::Full { .. }
+            | StoreError::OverQuota { .. }
+            | StoreError::Busy { .. }
+            | StoreError::Exhausted { .. } => (ErrorKind::Full, Some(error.to_string())),
             StoreError::InUse { holder, .. } => {
                 (ErrorKind::Refused, Some(format!("the host's data directory is in use by process {holder}")))
             }
@@ -137,9 +157,11 @@ mod tests {
     #[test]
     fn an_error_has_a_kind_for_callers_a_code_for_users_and_no_path_for_guests() {
         let dir = || PathBuf::from("/secret");
+        let over = || OverQuota { app: "a".parse().unwrap(), used_bytes: 7 << 20, quota_bytes: 8 << 20 };
         let exhausted = || Arc::new(io::Error::from(io::ErrorKind::OutOfMemory));
         let cases = [
             (StoreError::Full { free_mib: Some(7) }, ErrorKind::Full, Code::DiskFull, Some("7 MiB are free")),
+            (StoreError::from(over()), ErrorKind::Full, Code::DiskQuota, Some("quota of 8.0 MiB")),
             (StoreError::Busy { waiting_mib: 64 }, ErrorKind::Full, Code::Overloaded, Some("64 MiB")),
             (StoreError::Exhausted { source: exhausted() }, ErrorKind::Full, Code::Overloaded, Some("LimitNOFILE")),
             (

@@ -7,6 +7,7 @@
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::RwLock;
 use redb::{Builder, Database, DatabaseError, StorageError};
@@ -17,6 +18,9 @@ use super::durable::is_exhausted;
 use super::error::StoreError;
 use super::format;
 use super::medium::Medium;
+use super::space::{self, Space};
+use super::writer::Write;
+use crate::limits::STORE_SPARE_BYTES;
 
 /// Pages that redb may keep in memory.
 const CACHE_BYTES: usize = 64 << 20;
@@ -43,6 +47,7 @@ pub(super) struct DatabaseFile {
     faults: Arc<Faults>,
     open: RwLock<Opened>,
     health: Health,
+    space: Space,
 }
 
 struct Opened {
@@ -67,6 +72,7 @@ impl DatabaseFile {
     /// Opens the database, or makes it, and brings it to the present format.
     pub(super) fn open(medium: Arc<dyn Medium>, health: Health) -> Result<Self, StoreError> {
         let faults = Arc::new(Faults::default());
+        let lent = LentReserve::take(&*medium);
         // What a disk that lost synced pages left makes redb panic rather than refuse.
         let db = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let db = match open(&*medium, &faults)? {
@@ -78,12 +84,70 @@ impl DatabaseFile {
         }))
         .unwrap_or_else(|_| Err(StoreError::Damaged { path: medium.path().to_owned() }))?;
         faults.take();
-        Ok(Self { medium, faults, open: RwLock::new(Opened { db: Some(db), generation: 0 }), health })
+        drop(lent);
+        let (open, space) = (RwLock::new(Opened { db: Some(db), generation: 0 }), Space::default());
+        Ok(Self { medium, faults, open, health, space })
     }
 
     /// Returns how many bytes are free on the disk; as many as there can be, where it does not say.
     pub(super) fn free_bytes(&self) -> u64 {
         self.medium.free_bytes().unwrap_or(u64::MAX)
+    }
+
+    /// Keeps a reserve beside the file from now on.
+    pub(super) fn keep_reserve(&self) {
+        if let Some(reserve) = self.medium.reserve() {
+            reserve.keep();
+            refill(&*self.medium);
+        }
+    }
+
+    /// Fills the reserve up, if the disk has room for it beside new work.
+    pub(super) fn refill_reserve(&self) {
+        if self.medium.reserve().is_some_and(|reserve| reserve.bytes() < STORE_SPARE_BYTES)
+            && Write::New.has_room(self.free_bytes().saturating_sub(STORE_SPARE_BYTES))
+        {
+            refill(&*self.medium);
+        }
+    }
+
+    /// Gives the reserve back to the disk where that has little room, until the result is dropped.
+    pub(super) fn lend_reserve(&self) -> LentReserve<'_> {
+        LentReserve::take(&*self.medium)
+    }
+
+    /// Returns the bytes that are free within the file, as last measured; none before.
+    pub(super) fn space_bytes(&self) -> Option<u64> {
+        self.space.free_bytes()
+    }
+
+    /// Returns the bytes that a write may use on a disk with little room: those of the disk, and those within the file.
+    pub(super) fn room_bytes(&self) -> u64 {
+        if self.space.is_due(Instant::now()) {
+            // Pages that the last commit has freed are free after the next one.
+            let _lent = self.lend_reserve();
+            for _ in 0..2 {
+                if self.write(|db| Ok(db.begin_write()?.commit()?)).is_err() {
+                    return self.free_bytes();
+                }
+            }
+            let _ = self.measure_space();
+        }
+        self.free_bytes().saturating_add(self.space.free_bytes().unwrap_or_default())
+    }
+
+    /// Measures the free bytes within the file. Reads all of it.
+    pub(super) fn measure_space(&self) -> Result<(), StoreError> {
+        let began = Instant::now();
+        let used_bytes = self.read(space::used_bytes)?;
+        let allocated_bytes = self.medium.allocated_bytes().unwrap_or_default();
+        self.space.measured(allocated_bytes.saturating_sub(used_bytes), began);
+        Ok(())
+    }
+
+    /// Whether a measurement of the free bytes within the file would tell more, and is not too soon.
+    pub(super) fn is_measuring_due(&self) -> bool {
+        self.space.is_due(Instant::now())
     }
 
     /// Returns why the store has stopped, if it has.
@@ -105,6 +169,7 @@ impl DatabaseFile {
             let Err(error) = work(db) else {
                 // A write that redb could do without may have failed on the way.
                 self.faults.take();
+                self.space.written(self.faults.take_written_bytes());
                 return Ok(());
             };
             let fault = self.faults.take();
@@ -112,6 +177,7 @@ impl DatabaseFile {
             return match (fault, error) {
                 (Fault::Sync | Fault::Broken, error) => Err(WriteFailure::Poisoned(self.poison(error))),
                 (Fault::NoRoom, _) => {
+                    self.space.exhausted();
                     // Where that fails too, the next to come tries again.
                     if let Err(WriteFailure::Poisoned(error)) = self.reopen(generation) {
                         return Err(WriteFailure::Poisoned(error));
@@ -147,6 +213,19 @@ impl DatabaseFile {
         Err(StoreError::Full { free_mib: None })
     }
 
+    /// Reads as `read` does, if that takes no wait: none while the file is opened again.
+    pub(super) fn try_read<T>(
+        &self,
+        work: impl Fn(&Database) -> Result<T, redb::Error>,
+    ) -> Option<Result<T, StoreError>> {
+        let opened = self.open.try_read()?;
+        match work(opened.db.as_ref()?) {
+            Ok(value) => Some(Ok(value)),
+            // Judged, and perhaps tried again, off the thread of this caller.
+            Err(_) => None,
+        }
+    }
+
     /// Opens the file again, unless that was done since `generation` or the store has stopped.
     fn reopen(&self, generation: u64) -> Result<(), WriteFailure> {
         let mut opened = self.open.write();
@@ -158,6 +237,7 @@ impl DatabaseFile {
         }
         // Two at a time would be refused.
         opened.db = None;
+        let _lent = LentReserve::take(&*self.medium);
         let result = open(&*self.medium, &self.faults);
         match (self.faults.take(), result) {
             (_, Ok(Some(db))) => {
@@ -180,6 +260,42 @@ impl DatabaseFile {
     /// Stops the store for good, if that was not done, and returns why.
     pub(super) fn poisoned_by(&self, source: Option<Arc<redb::Error>>) -> StoreError {
         poison(&self.health, self.medium.path(), source)
+    }
+}
+
+/// The reserve of a disk with little room, given back to it; as much as is free then is taken again on drop.
+pub(super) struct LentReserve<'a>(Option<&'a dyn Medium>);
+
+impl<'a> LentReserve<'a> {
+    fn take(medium: &'a dyn Medium) -> Self {
+        let reserve = medium.reserve().filter(|reserve| reserve.bytes() > 0);
+        let has_room = || medium.free_bytes().is_ok_and(|bytes| bytes >= STORE_SPARE_BYTES);
+        match reserve {
+            Some(reserve) if !has_room() => {
+                if let Err(error) = reserve.release() {
+                    tracing::warn!(%error, "the reserve of the data directory cannot be used");
+                }
+                Self(Some(medium))
+            }
+            _ => Self(None),
+        }
+    }
+}
+
+impl Drop for LentReserve<'_> {
+    fn drop(&mut self) {
+        if let Some(medium) = self.0 {
+            refill(medium);
+        }
+    }
+}
+
+/// Takes the reserve from what is free. What cannot be taken now is tried again after the next write.
+fn refill(medium: &dyn Medium) {
+    if let (Some(reserve), Ok(free_bytes)) = (medium.reserve(), medium.free_bytes())
+        && let Err(error) = reserve.refill(free_bytes)
+    {
+        tracing::debug!(%error, "the reserve of the data directory is not whole");
     }
 }
 

@@ -94,6 +94,11 @@ impl Files {
         if Self::digest(&bytes) == *digest { Ok(bytes) } else { Err(StoreError::FileChanged { digest: *digest }) }
     }
 
+    /// Returns the size of the file of `digest`; none if it is not there. Blocks.
+    pub(super) fn bytes(&self, digest: &[u8; 32]) -> Option<u64> {
+        self.tree.len(&path(digest)).ok()
+    }
+
     /// Removes the file of `digest`; one that is not there is no error. After a power cut it may be there again.
     /// Blocks.
     pub(crate) fn remove(&self, digest: &[u8; 32]) -> Result<(), StoreError> {
@@ -236,6 +241,10 @@ mod tests {
     impl Tree for WithoutDescriptors {
         fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
             self.disk.read(path)
+        }
+
+        fn len(&self, path: &Path) -> io::Result<u64> {
+            self.disk.len(path)
         }
 
         fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {

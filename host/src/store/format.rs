@@ -2,8 +2,9 @@
 //!
 //! Format 1 has no number: the tables `key-value` and `deployments`. Format 2 has the table `format`, and the
 //! journal's. Format 3 has holders of leases, marks of what is being deleted, scheduled runs that are calls, and the
-//! quarantine: rows that an older bireme would run twice, or show. Rows of older formats are read as they are. An older
-//! bireme ignores the table `expiring-values`: what expires is absent there.
+//! quarantine: rows that an older bireme would run twice, or show. Format 4 has the table `usage`, which an older bireme
+//! would leave behind what it writes; `usage` fills it once the file is open. Rows of older formats are read as they are.
+//! An older bireme ignores the table `expiring-values`: what expires is absent there.
 //! `docs/decisions/store-format.md` says what raises the number and how a version's fixture is made.
 
 use std::collections::HashSet;
@@ -17,7 +18,7 @@ use super::table::Table;
 use crate::failpoint;
 
 /// The format that this version reads and writes.
-pub(super) const FORMAT: u32 = 3;
+pub(super) const FORMAT: u32 = 4;
 
 const TABLE: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefinition::new("format");
 const KEY: &[u8] = b"number";
@@ -63,7 +64,7 @@ fn number(transaction: &redb::ReadTransaction) -> Result<u32, redb::Error> {
 fn migrate(db: &Database) -> Result<(), redb::Error> {
     let mut transaction = db.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
-    // 1 to 2, and 2 to 3: tables that were not there before. Reading needs them to exist.
+    // 1 to 2, 2 to 3, and 3 to 4: tables that were not there before. Reading needs them to exist.
     for table in Table::ALL {
         transaction.open_table(table.definition())?;
     }
@@ -113,10 +114,11 @@ mod tests {
             map-results
             maps
             quarantine
-            schedules"#]]
+            schedules
+            usage"#]]
         .assert_eq(&names.join("\n"));
         let table = TableDefinition::<&[u8], &[u8]>::new("format");
         let number = transaction.open_table(table).unwrap().get(&b"number"[..]).unwrap().unwrap();
-        assert_eq!(number.value(), [0, 0, 0, 3]);
+        assert_eq!(number.value(), [0, 0, 0, 4]);
     }
 }

@@ -14,11 +14,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use self::rows::{EXPIRING, LASTING, TIME, VALUE, key};
-use super::{Decider, Op, StoreDir, StoreError, Write};
+use super::read::Snapshot;
+use super::{Changes, Decider, Op, StoreDir, StoreError, View, ViewError, Write};
 use crate::clock::unix_ms;
 use crate::ids::AppName;
 use crate::limits::JOURNAL_STEP_ROWS_MAX;
 use crate::storage::{Answer, Increment, Incremented, KeyPage, KeyQuery, KeyValue, Place};
+use crate::tasks::blocking;
 
 /// Bytes of the longest text that is read as a number: every 128-bit integer fits.
 const NUMBER_LEN_MAX: usize = 40;
@@ -33,13 +35,65 @@ impl StoreKeyValue {
         Self { dir }
     }
 
-    async fn write(&self, ops: Vec<Op>) -> Result<(), StoreError> {
-        self.dir.store()?.write(ops).await
+    /// Writes changes of an app's data, if they keep it within its quota.
+    async fn keep(&self, app: &AppName, ops: Vec<Op>) -> Result<(), StoreError> {
+        let bytes = ops.iter().map(Op::bytes).sum();
+        self.decide(app, bytes, ops, |ops, _| Ok((vec![Cow::Borrowed(&ops[..])], ()))).await
     }
 
-    fn read<T>(&self, place: Place<'_>, read: impl Fn(&[u8]) -> T) -> Result<Option<T>, StoreError> {
-        let (key, now_ms) = (key(place), unix_ms());
-        self.dir.store()?.at_once(|snapshot| rows::read(snapshot, &key, now_ms, &read))
+    /// Decides changes of an app's data within the transaction, as a [`Decider`] does, and applies them if they keep
+    /// the app within its quota.
+    async fn decide<S, T>(
+        &self,
+        app: &AppName,
+        bytes: usize,
+        state: S,
+        decide: impl for<'a> Fn(&'a S, &View<'_>) -> Result<(Changes<'a>, T), ViewError> + Send + Sync + 'static,
+    ) -> Result<T, StoreError>
+    where
+        S: Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let store = self.dir.store()?;
+        let (decider, decided) = Decider::new(bytes, (app.clone(), state), move |(app, state), view| {
+            let (changes, answer) = decide(state, view)?;
+            Ok(match view.over_quota(app, &changes)? {
+                Some(over) => (Vec::new(), Err(over)),
+                None => (changes, Ok(answer)),
+            })
+        });
+        store.write_within_share(None, app.as_str(), vec![Op::Decide(decider)]).await?;
+        decided.take().map_err(|over| store.refuse(over))
+    }
+
+    async fn delete_rows(&self, ops: Vec<Op>) -> Result<(), StoreError> {
+        self.dir.store()?.commit(None, Write::Relief, ops).await
+    }
+
+    /// Reads on the caller's thread where that takes the microseconds of pages in memory: an app without large values,
+    /// and a file that is not being opened again. Else on a thread of its own.
+    async fn read<T: Send + 'static>(
+        &self,
+        app: &AppName,
+        read: impl Fn(&Snapshot) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        // Opening the database may repair it first.
+        if let Some(store) = self.dir.store_if_open()
+            && !store.has_large_values(app)
+            && let Some(value) = store.at_once_now(&read)
+        {
+            return value;
+        }
+        self.read_elsewhere(read).await
+    }
+
+    /// Reads on a thread of its own.
+    async fn read_elsewhere<T: Send + 'static>(
+        &self,
+        read: impl Fn(&Snapshot) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let dir = self.dir.clone();
+        blocking(move || dir.store()?.at_once(read)).await
     }
 
     async fn expire_step(&self) -> Result<bool, StoreError> {
@@ -52,7 +106,7 @@ impl StoreKeyValue {
             return Ok(false);
         }
         let bytes = due.iter().map(Vec::len).sum();
-        let expire = move |view: &super::View<'_>| {
+        let expire = move |view: &View<'_>| {
             let mut ops = Vec::new();
             for row in &due {
                 let Some((time, key)) = rows::of_time(row) else { continue };
@@ -66,22 +120,25 @@ impl StoreKeyValue {
             let is_any = !ops.is_empty();
             Ok((ops, is_any))
         };
-        store.transact(None, Write::Essential, bytes, expire).await
+        store.transact(None, Write::Relief, bytes, expire).await
     }
 }
 
-// Reads block for the microseconds of a page in memory: a thread of its own would cost more.
 impl KeyValue for StoreKeyValue {
     fn now_ms(&self) -> u64 {
         unix_ms()
     }
 
     fn get<'a>(&'a self, place: Place<'a>) -> Answer<'a, Option<Bytes>> {
-        Box::pin(async move { Ok(self.read(place, Bytes::copy_from_slice)?) })
+        let (key, now_ms) = (key(place), unix_ms());
+        let read = move |snapshot: &_| rows::read(snapshot, &key, now_ms, Bytes::copy_from_slice);
+        Box::pin(async move { Ok(self.read(place.app, read).await?) })
     }
 
     fn exists<'a>(&'a self, place: Place<'a>) -> Answer<'a, bool> {
-        Box::pin(async move { Ok(self.read(place, |_| ())?.is_some()) })
+        let (key, now_ms) = (key(place), unix_ms());
+        let read = move |snapshot: &_| Ok(rows::read(snapshot, &key, now_ms, |_| ())?.is_some());
+        Box::pin(async move { Ok(self.read(place.app, read).await?) })
     }
 
     fn get_many<'a>(
@@ -91,58 +148,61 @@ impl KeyValue for StoreKeyValue {
         keys: &'a [String],
         bytes_max: usize,
     ) -> Answer<'a, Option<Vec<Option<Bytes>>>> {
-        Box::pin(async move {
-            let now_ms = unix_ms();
-            let values = self.dir.store()?.at_once(|snapshot| {
-                let (mut values, mut left) = (Vec::with_capacity(keys.len()), bytes_max);
-                for name in keys {
-                    let place = key(Place { app, bucket, key: name });
-                    // Copied only if it fits.
-                    let copy = |value: &[u8]| (value.len() <= left).then(|| Bytes::copy_from_slice(value));
-                    let value = match rows::read(snapshot, &place, now_ms, copy)? {
-                        Some(None) => return Ok(None),
-                        Some(fits) => fits,
-                        None => None,
-                    };
-                    left -= value.as_ref().map_or(0, Bytes::len);
-                    values.push(value);
-                }
-                Ok(Some(values))
-            })?;
-            Ok(values)
-        })
+        let keys: Vec<Vec<u8>> = keys.iter().map(|name| key(Place { app, bucket, key: name })).collect();
+        let now_ms = unix_ms();
+        let read = move |snapshot: &_| {
+            let (mut values, mut left) = (Vec::with_capacity(keys.len()), bytes_max);
+            for key in &keys {
+                // Copied only if it fits.
+                let copy = |value: &[u8]| (value.len() <= left).then(|| Bytes::copy_from_slice(value));
+                let value = match rows::read(snapshot, key, now_ms, copy)? {
+                    Some(None) => return Ok(None),
+                    Some(fits) => fits,
+                    None => None,
+                };
+                left -= value.as_ref().map_or(0, Bytes::len);
+                values.push(value);
+            }
+            Ok(Some(values))
+        };
+        Box::pin(async move { Ok(self.read_elsewhere(read).await?) })
     }
 
     fn set<'a>(&'a self, place: Place<'a>, value: Bytes, expires_ms: Option<u64>) -> Answer<'a, ()> {
-        Box::pin(async move { Ok(self.write(rows::set(key(place), value, expires_ms)).await?) })
+        Box::pin(async move { Ok(self.keep(place.app, rows::set(key(place), value, expires_ms)).await?) })
     }
 
     fn set_many<'a>(&'a self, app: &'a AppName, bucket: &'a str, values: Vec<(String, Bytes)>) -> Answer<'a, ()> {
         let set = |(name, value): (String, _)| rows::set(key(Place { app, bucket, key: &name }), value, None);
         let ops = values.into_iter().flat_map(set).collect();
-        Box::pin(async move { Ok(self.write(ops).await?) })
+        Box::pin(async move { Ok(self.keep(app, ops).await?) })
     }
 
     fn delete<'a>(&'a self, place: Place<'a>) -> Answer<'a, ()> {
-        Box::pin(async move { Ok(self.write(rows::delete(key(place)).into()).await?) })
+        Box::pin(async move { Ok(self.delete_rows(rows::delete(key(place)).into()).await?) })
     }
 
     fn delete_many<'a>(&'a self, app: &'a AppName, bucket: &'a str, keys: &'a [String]) -> Answer<'a, ()> {
         let ops = keys.iter().flat_map(|name| rows::delete(key(Place { app, bucket, key: name }))).collect();
-        Box::pin(async move { Ok(self.write(ops).await?) })
+        Box::pin(async move { Ok(self.delete_rows(ops).await?) })
     }
 
+    // Each key of a page may lie beside a large value, which is read with it.
     fn keys<'a>(&'a self, query: KeyQuery<'a>) -> Answer<'a, KeyPage> {
-        let now_ms = unix_ms();
-        Box::pin(async move { Ok(self.dir.store()?.at_once(|snapshot| listing::keys(snapshot, query, now_ms))?) })
+        let KeyQuery { app, bucket, prefix, after, len_max, bytes_max } = query;
+        let (app, bucket, prefix) = (app.clone(), bucket.to_owned(), prefix.to_owned());
+        let (after, now_ms) = (after.map(str::to_owned), unix_ms());
+        let read = move |snapshot: &_| {
+            let (app, bucket, prefix, after) = (&app, bucket.as_str(), prefix.as_str(), after.as_deref());
+            listing::keys(snapshot, KeyQuery { app, bucket, prefix, after, len_max, bytes_max }, now_ms)
+        };
+        Box::pin(async move { Ok(self.read_elsewhere(read).await?) })
     }
 
     fn buckets<'a>(&'a self, app: &'a AppName, after: Option<&'a str>, len_max: usize) -> Answer<'a, KeyPage> {
-        let now_ms = unix_ms();
-        Box::pin(async move {
-            let buckets = |snapshot: &_| listing::buckets(snapshot, app, after, len_max, now_ms);
-            Ok(self.dir.store()?.at_once(buckets)?)
-        })
+        let (app, after, now_ms) = (app.clone(), after.map(str::to_owned), unix_ms());
+        let read = move |snapshot: &_| listing::buckets(snapshot, &app, after.as_deref(), len_max, now_ms);
+        Box::pin(async move { Ok(self.read_elsewhere(read).await?) })
     }
 
     fn swap<'a>(&'a self, place: Place<'a>, expected: Option<Bytes>, value: Bytes) -> Answer<'a, bool> {
@@ -151,7 +211,7 @@ impl KeyValue for StoreKeyValue {
             let bytes = key.len() + expected.as_ref().map_or(0, Bytes::len) + value.len();
             // Made here: the writer copies no value but one that expires.
             let set = [rows::delete_expiring(key.clone()), Op::Put { table: LASTING, key, value: value.into() }];
-            let (decider, is_swapped) = Decider::new(bytes, (expected, set), |(expected, set), view| {
+            let swap = self.decide(place.app, bytes, (expected, set), |(expected, set), view| {
                 let [_, Op::Put { key, value, .. }] = set else { unreachable!("it is made above") };
                 let present = rows::present(view, key, unix_ms())?;
                 if present.as_ref().map(rows::Present::value) != expected.as_deref() {
@@ -163,26 +223,25 @@ impl KeyValue for StoreKeyValue {
                 };
                 Ok((vec![changes], true))
             });
-            self.write(vec![Op::Decide(decider)]).await?;
-            Ok(is_swapped.take())
+            Ok(swap.await?)
         })
     }
 
     fn increment<'a>(&'a self, place: Place<'a>, increment: Increment) -> Answer<'a, Incremented> {
         Box::pin(async move {
             let key = key(place);
-            let add = move |view: &super::View<'_>| {
-                let present = rows::present(view, &key, unix_ms())?;
+            let bytes = place.key.len() + NUMBER_LEN_MAX;
+            let add = self.decide(place.app, bytes, key, move |key, view| {
+                let present = rows::present(view, key, unix_ms())?;
                 let answer = sum(present.as_ref().map(rows::Present::value), increment);
                 let expires_ms = present.and_then(|present| present.expires_ms);
                 let ops = match answer {
                     Incremented::Sum(sum) => rows::set(key.clone(), sum.to_string(), expires_ms),
                     _ => Vec::new(),
                 };
-                Ok((ops, answer))
-            };
-            let bytes = place.key.len() + NUMBER_LEN_MAX;
-            Ok(self.dir.store()?.transact(None, Write::New, bytes, add).await?)
+                Ok((vec![Cow::Owned(ops)], answer))
+            });
+            Ok(add.await?)
         })
     }
 
@@ -301,7 +360,8 @@ mod tests {
         let app = AppName::new("app").unwrap();
         let place = Place { app: &app, bucket: "bucket", key: "key" };
         kv.set(place, "older".into(), Some(u64::MAX)).await.unwrap();
-        kv.write(vec![Op::Put { table: LASTING, key: key(place), value: b"newer".to_vec() }]).await.unwrap();
+        let older = Op::Put { table: LASTING, key: key(place), value: b"newer".to_vec() };
+        kv.dir.store().unwrap().write(vec![older]).await.unwrap();
         assert_eq!(kv.get(place).await.unwrap().as_deref(), Some(&b"newer"[..]));
         let query = KeyQuery { app: &app, bucket: "bucket", prefix: "", after: None, len_max: 9, bytes_max: 99 };
         assert_eq!(kv.keys(query).await.unwrap(), KeyPage { keys: vec!["key".to_owned()], next: None });

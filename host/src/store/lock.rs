@@ -1,7 +1,7 @@
 //! One host for each data directory: a lock file that names its holder.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -40,14 +40,17 @@ impl DataLock {
             }
             Err(error) => return Err(directory(error.into())),
         }
-        let write = |file: &mut File| {
+        let write = |file: &mut File| -> io::Result<()> {
             file.set_len(0)?;
             file.rewind()?;
             write!(file, "{}", std::process::id())?;
             Ok(durable::sync(dir)?)
         };
-        write(&mut file).map_err(directory)?;
-        Ok(Self { file })
+        match write(&mut file) {
+            // The number is for messages; the lock is taken, and a full disk must not keep a host from starting.
+            Err(error) if error.kind() != io::ErrorKind::StorageFull => return Err(directory(error)),
+            _ => Ok(Self { file }),
+        }
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
 use super::durable;
+use super::reserve::Reserve;
 
 /// The place of one database file.
 pub(crate) trait Medium: Send + Sync + 'static {
@@ -23,6 +25,14 @@ pub(crate) trait Medium: Send + Sync + 'static {
     /// Bytes that an ordinary user may still write to the disk.
     fn free_bytes(&self) -> io::Result<u64>;
 
+    /// Bytes that the file takes of the disk: holes take none.
+    fn allocated_bytes(&self) -> io::Result<u64>;
+
+    /// Space that work which makes room may use.
+    fn reserve(&self) -> Option<&Reserve> {
+        None
+    }
+
     /// What messages call it.
     fn path(&self) -> &Path;
 }
@@ -30,11 +40,13 @@ pub(crate) trait Medium: Send + Sync + 'static {
 /// A file on disk.
 pub(crate) struct DiskFile {
     path: PathBuf,
+    reserve: Reserve,
 }
 
 impl DiskFile {
     pub(crate) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+        let reserve = Reserve::new(dir_of(path));
+        Self { path: path.to_owned(), reserve }
     }
 
     fn unpublished(&self) -> PathBuf {
@@ -42,8 +54,12 @@ impl DiskFile {
     }
 
     fn dir(&self) -> &Path {
-        self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+        dir_of(&self.path)
     }
+}
+
+fn dir_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn backend(file: File) -> io::Result<Box<dyn StorageBackend>> {
@@ -72,6 +88,15 @@ impl Medium for DiskFile {
 
     fn free_bytes(&self) -> io::Result<u64> {
         durable::free_bytes(self.dir())
+    }
+
+    fn allocated_bytes(&self) -> io::Result<u64> {
+        // Of 512 bytes each, whatever the file system's own are.
+        Ok(fs::metadata(&self.path)?.blocks().saturating_mul(512))
+    }
+
+    fn reserve(&self) -> Option<&Reserve> {
+        Some(&self.reserve)
     }
 
     fn path(&self) -> &Path {

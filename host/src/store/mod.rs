@@ -15,13 +15,15 @@
 //! - An fsync that failed is never tried again, because the kernel may have dropped what it could not write: the store
 //!   is `Poisoned` from then on, and [`Store::failed`] tells whoever must stop the process.
 //!
-//! Limits: `WRITES_WAITING_BYTES_MAX` of writes wait, each counted as `WRITE_BYTES_MIN` at least; one commit takes as
-//! many as fit `COMMIT_BYTES_MAX`. Under `STORE_FREE_BYTES_MIN` of free disk no new work is written, under
-//! `STORE_RESERVE_BYTES_MIN` nothing at all.
+//! Limits: `WRITES_WAITING_BYTES_MAX` of writes wait, each counted as `WRITE_BYTES_MIN` at least, of one app
+//! `WRITES_WAITING_APP_BYTES_MAX`; one commit takes as many as fit `COMMIT_BYTES_MAX`. Under `STORE_FREE_BYTES_MIN` of
+//! free disk no new work is written, under `STORE_RESERVE_BYTES_MIN` nothing but what makes room; pages that are free
+//! within the file count as free disk (`space`). One app keeps at most its quota (`usage`).
 
 mod apps;
 mod backend;
 mod blobs;
+mod compact;
 #[cfg(test)]
 mod conformance;
 mod dir;
@@ -39,18 +41,24 @@ mod op;
 mod overlay;
 mod peek;
 mod read;
+mod refusals;
+mod reserve;
+mod shares;
 #[cfg(test)]
 pub(crate) mod sim_disk;
 #[cfg(test)]
 pub(crate) mod snapshot;
+mod space;
 mod table;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod usage;
 mod view;
 mod writer;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,10 +66,13 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 
+#[cfg(test)]
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-pub(crate) use dir::{StoreDir, has_database};
+pub(crate) use compact::{FileSpace, OfflineDatabase, file_space};
+pub(crate) use dir::{StoreDir, database_bytes, has_database};
 pub(crate) use engine::engine;
 pub(crate) use error::StoreError;
 use file::{DatabaseFile, Health};
@@ -71,12 +82,17 @@ pub(crate) use lock::DataLock;
 pub(crate) use medium::{DiskFile, Medium};
 pub use op::Op;
 pub(crate) use op::{Changes, Decider};
+use refusals::Refusals;
+use shares::Shares;
 pub(crate) use table::Entry;
 pub use table::Table;
+use usage::Usage;
+pub(crate) use usage::{AppUsage, OverQuota};
 pub(crate) use view::{View, ViewError};
 pub(crate) use writer::Write;
-use writer::{QueuedWrite, write_loop};
+use writer::{QueuedWrite, Writer};
 
+use crate::ids::AppName;
 use crate::metrics::StoreCounters;
 
 const WRITES_WAITING_BYTES_MAX: usize = 64 << 20;
@@ -91,6 +107,9 @@ pub struct Store {
     room: Arc<Semaphore>,
     /// The highest epoch that was raised here, whose writes and those without an epoch are taken.
     epoch: Arc<AtomicU64>,
+    usage: Arc<Usage>,
+    shares: Shares,
+    refusals: Arc<Refusals>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -125,16 +144,38 @@ impl Store {
         let path = medium.path().to_owned();
         let file = Arc::new(DatabaseFile::open(medium, health)?);
         let (queue, waiting) = mpsc::channel();
-        let epoch = Arc::<AtomicU64>::default();
+        let (epoch, usage, refusals) = (Arc::<AtomicU64>::default(), Arc::<Usage>::default(), Arc::default());
+        let rows = file.read(|db| read::all(db, Table::Usage))?;
+        usage.replace(usage::read(rows));
+        let writer = Writer {
+            file: file.clone(),
+            latest_epoch: epoch.clone(),
+            usage: usage.clone(),
+            refusals: Arc::clone(&refusals),
+            counters,
+        };
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn({
-                let (file, epoch) = (file.clone(), epoch.clone());
-                move || write_loop(&file, &epoch, &waiting, &counters)
-            })
+            .spawn(move || writer.run(&waiting))
             .map_err(|source| StoreError::Directory { dir: path, source: Arc::new(source) })?;
-        let room = Arc::new(Semaphore::new(WRITES_WAITING_BYTES_MAX));
-        Ok(Self { file, queue: Some(queue), room, epoch, writer: Some(writer) })
+        let (room, shares) = (Arc::new(Semaphore::new(WRITES_WAITING_BYTES_MAX)), Shares::default());
+        Ok(Self { file, queue: Some(queue), room, epoch, usage, shares, refusals, writer: Some(writer) })
+    }
+
+    /// Counts what each app keeps, where that is not known exactly: at the first start over an older directory.
+    /// `file_bytes` tells the size of a file. Reads all of the database then, and blocks.
+    fn count_usage(&self, file_bytes: &dyn Fn(&[u8; 32]) -> Option<u64>) -> Result<(), StoreError> {
+        if self.file.read(usage::is_counted)? {
+            return Ok(());
+        }
+        let counts = Mutex::new(HashMap::new());
+        let _lent = self.file.lend_reserve();
+        self.file.write(|db| {
+            *counts.lock() = usage::recount(db, file_bytes)?;
+            Ok(())
+        })?;
+        self.usage.replace(counts.into_inner());
+        Ok(())
     }
 
     /// Applies all of `ops`, or none, and returns once they are on disk. Waits for room among the waiting writes; from
@@ -146,15 +187,51 @@ impl Store {
     /// Writes as `write` does, unless a later epoch was raised.
     pub(crate) async fn write_in(&self, epoch: Option<u64>, ops: Vec<Op>) -> Result<(), StoreError> {
         let room = self.room.clone().acquire_many_owned(cost(&ops)).await.expect("nobody closes it");
-        self.send(epoch, Write::New, ops, Some(room)).await
+        self.send(epoch, Write::New, ops, [Some(room), None]).await
+    }
+
+    /// Writes new work of an app as `write_in` does, within the app's share of the waiting writes. What has the same
+    /// `line` waits for the same share.
+    pub(crate) async fn write_within_share(
+        &self,
+        epoch: Option<u64>,
+        line: &str,
+        ops: Vec<Op>,
+    ) -> Result<(), StoreError> {
+        let share = self.shares.take(line, cost(&ops)).await;
+        let room = self.room.clone().acquire_many_owned(cost(&ops)).await.expect("nobody closes it");
+        self.send(epoch, Write::New, ops, [Some(room), Some(share)]).await
+    }
+
+    /// Returns the error of an app over its quota, and takes note of it for the log.
+    pub(crate) fn refuse(&self, over: OverQuota) -> StoreError {
+        let error = StoreError::from(over);
+        self.refusals.note(&error);
+        error
+    }
+
+    /// Takes note of a refusal for the log.
+    pub(crate) fn note_refused(&self, error: &StoreError) {
+        self.refusals.note(error);
+    }
+
+    /// Whether an app has a value that is read off the runtime's threads.
+    pub(crate) fn has_large_values(&self, app: &AppName) -> bool {
+        self.usage.of(app.as_str()).large_values > 0
+    }
+
+    /// Refuses an app that is at its quota or above it, before anything is done for its write.
+    pub(crate) fn check_quota(&self, app: &AppName) -> Result<(), StoreError> {
+        self.usage.over_quota(app).map_or(Ok(()), |over| Err(self.refuse(over)))
     }
 
     /// Raises the epoch of the database by one, on disk, and returns it: writes of earlier epochs are refused from then
     /// on.
     pub(crate) async fn raise_epoch(&self) -> Result<u64, StoreError> {
         let latest = self.epoch.clone();
-        self.update(Table::Host, EPOCH.to_vec(), 0, move |present| {
-            let last = match present.map(<[u8; 8]>::try_from) {
+        self.transact(None, Write::Relief, 0, move |view| {
+            let present = view.get(Table::Host, EPOCH)?;
+            let last = match present.as_deref().map(<[u8; 8]>::try_from) {
                 Some(Ok(last)) => u64::from_be_bytes(last),
                 // More than a count of starts can be, if the row is damaged.
                 Some(Err(_)) => crate::clock::unix_ms(),
@@ -163,7 +240,8 @@ impl Store {
             let epoch = last.saturating_add(1);
             // On the writer's thread, so no write after this one is taken for an earlier epoch.
             latest.store(epoch, Ordering::Relaxed);
-            (Some(epoch.to_be_bytes().to_vec().into()), epoch)
+            let value = epoch.to_be_bytes().to_vec();
+            Ok((vec![Op::Put { table: Table::Host, key: EPOCH.to_vec(), value }], epoch))
         })
         .await
     }
@@ -171,6 +249,7 @@ impl Store {
     /// Replaces the value of `key` by what `decide` makes of the present one, and returns its answer once that is on
     /// disk. `decide` runs as [`Decider`] says and holds `bytes` of memory; a value of `None` leaves the key as it is.
     /// Waits as `write` does.
+    #[cfg(test)]
     pub(crate) async fn update<T: Send + 'static>(
         &self,
         table: Table,
@@ -208,7 +287,7 @@ impl Store {
     pub(crate) async fn commit(&self, epoch: Option<u64>, write: Write, ops: Vec<Op>) -> Result<(), StoreError> {
         match write {
             Write::New => self.write_in(epoch, ops).await,
-            Write::Essential => self.submit_in(epoch, write, ops).await,
+            Write::Essential | Write::Relief => self.submit_in(epoch, write, ops).await,
         }
     }
 
@@ -233,15 +312,21 @@ impl Store {
             let _ = done.send(Err(StoreError::Busy { waiting_mib: (waiting_bytes >> 20) as u64 }));
             return PendingWrite { answer, file: self.file.clone() };
         }
-        self.send(epoch, write, ops, room)
+        self.send(epoch, write, ops, [room, None])
     }
 
     /// Leaves the file as it opens at once, though the process ends without closing it.
     pub(crate) async fn checkpoint(&self) -> Result<(), StoreError> {
-        self.send(None, Write::Essential, Vec::new(), None).await
+        self.send(None, Write::Essential, Vec::new(), [None, None]).await
     }
 
-    fn send(&self, epoch: Option<u64>, write: Write, ops: Vec<Op>, room: Option<OwnedSemaphorePermit>) -> PendingWrite {
+    fn send(
+        &self,
+        epoch: Option<u64>,
+        write: Write,
+        ops: Vec<Op>,
+        room: [Option<OwnedSemaphorePermit>; 2],
+    ) -> PendingWrite {
         let (done, answer) = oneshot::channel();
         let queue = self.queue.as_ref().expect("only drop takes the sender");
         // A writer that panicked takes no more, and drops the sender of the answer.

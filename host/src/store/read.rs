@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase};
+use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
 
 use super::Store;
 use super::error::StoreError;
@@ -19,6 +19,13 @@ impl Snapshot {
     }
 }
 
+/// Returns all rows of a table.
+pub(super) fn all(db: &Database, table: Table) -> Result<Vec<Entry>, redb::Error> {
+    let table = db.begin_read()?.open_table(table.definition())?;
+    let entries = table.iter()?.map(|entry| entry.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())));
+    Ok(entries.collect::<Result<_, _>>()?)
+}
+
 impl Store {
     fn read<T>(&self, table: Table, read: impl Fn(&Open) -> Result<T, redb::Error>) -> Result<T, StoreError> {
         self.file.read(|db| {
@@ -30,6 +37,14 @@ impl Store {
     /// Reads several tables in one state of the database.
     pub(super) fn at_once<T>(&self, read: impl Fn(&Snapshot) -> Result<T, redb::Error>) -> Result<T, StoreError> {
         self.file.read(|db| read(&Snapshot(db.begin_read()?)))
+    }
+
+    /// Reads as `at_once` does, if that takes no wait; `None` if it would.
+    pub(super) fn at_once_now<T>(
+        &self,
+        read: impl Fn(&Snapshot) -> Result<T, redb::Error>,
+    ) -> Option<Result<T, StoreError>> {
+        self.file.try_read(|db| read(&Snapshot(db.begin_read()?)))
     }
 
     /// Returns the value under `key`. Some milliseconds for the largest.

@@ -13,10 +13,10 @@ const LINE_LEN: usize = 100;
 const ARROW: &str = " → ";
 const INDENT: &str = "    ";
 
-/// Returns every row of a store, by table.
+/// Returns every row of a store, by table, but for those that other rows determine.
 pub(crate) fn dump(store: &Store) -> String {
     let mut text = String::new();
-    for table in Table::ALL {
+    for table in Table::ALL.into_iter().filter(|table| *table != Table::Usage) {
         let entries = store.entries(table).unwrap();
         if !entries.is_empty() {
             writeln!(text, "[{}]", table.name()).unwrap();

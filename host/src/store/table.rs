@@ -35,10 +35,12 @@ pub enum Table {
     MapPending,
     /// Their outcomes, in segments.
     MapResults,
+    /// Bytes that each app keeps (`usage`).
+    Usage,
 }
 
 impl Table {
-    pub(super) const ALL: [Table; 14] = [
+    pub(super) const ALL: [Table; 15] = [
         Table::KeyValue,
         Table::ExpiringValues,
         Table::Deployments,
@@ -53,6 +55,7 @@ impl Table {
         Table::MapInputs,
         Table::MapPending,
         Table::MapResults,
+        Table::Usage,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -71,6 +74,7 @@ impl Table {
             Table::MapInputs => "map-inputs",
             Table::MapPending => "map-pending",
             Table::MapResults => "map-results",
+            Table::Usage => "usage",
         }
     }
 

@@ -10,6 +10,9 @@ use super::durable::{self, SyncError};
 pub(crate) trait Tree: Send + Sync + 'static {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
+    /// Returns the size of a file.
+    fn len(&self, path: &Path) -> io::Result<u64>;
+
     /// Writes a new file, or the whole of one that is there. On disk only after [`sync`](Self::sync).
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
 
@@ -46,6 +49,10 @@ impl DiskTree {
 impl Tree for DiskTree {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         durable::patiently(|| fs::read(self.root.join(path)))
+    }
+
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(self.root.join(path))?.len())
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -3,12 +3,16 @@
 //! A table is opened at its first use and kept open for the whole group of writes: opening it for each change would
 //! cost more than the change.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::ops::{Bound, Deref};
 
 use redb::{AccessGuard, ReadableTable, WriteTransaction};
 
+use super::op::Op;
 use super::table::{Table, is_empty};
+use super::usage::{AppUsage, CountedRow, OverQuota, Usage, UsageChanges, app_of_record, usage_rows};
+use crate::ids::AppName;
 
 type Open<'txn> = redb::Table<'txn, &'static [u8], &'static [u8]>;
 
@@ -16,6 +20,8 @@ type Open<'txn> = redb::Table<'txn, &'static [u8], &'static [u8]>;
 pub(crate) struct View<'txn> {
     transaction: &'txn WriteTransaction,
     tables: [OnceCell<Open<'txn>>; Table::ALL.len()],
+    usage: &'txn Usage,
+    changes: UsageChanges,
 }
 
 /// Read that failed within a transaction. A decider passes it on, and the whole transaction fails with it.
@@ -40,8 +46,9 @@ impl Deref for RowBytes<'_> {
 }
 
 impl<'txn> View<'txn> {
-    pub(super) fn new(transaction: &'txn WriteTransaction) -> Self {
-        Self { transaction, tables: [const { OnceCell::new() }; Table::ALL.len()] }
+    pub(super) fn new(transaction: &'txn WriteTransaction, usage: &'txn Usage) -> Self {
+        let tables = [const { OnceCell::new() }; Table::ALL.len()];
+        Self { transaction, tables, usage, changes: UsageChanges::default() }
     }
 
     /// Returns the value under `key`.
@@ -80,14 +87,76 @@ impl<'txn> View<'txn> {
         Ok(self.tables[table as usize].get_mut().expect("it was opened above"))
     }
 
-    /// Writes a value. Returns nothing of the earlier one.
+    /// Writes a value, and counts it. Returns nothing of the earlier one.
     pub(super) fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), ViewError> {
-        self.open_mut(table)?.insert(key, value)?;
+        let before = self.open_mut(table)?.insert(key, value)?.map(|old| CountedRow::of(table, key, old.value()));
+        self.changes.count(table, key, before, Some(CountedRow::of(table, key, value)));
         Ok(())
     }
 
     pub(super) fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), ViewError> {
-        self.open_mut(table)?.remove(key)?;
+        let before = self.open_mut(table)?.remove(key)?.map(|old| CountedRow::of(table, key, old.value()));
+        self.changes.count(table, key, before, None);
         Ok(())
+    }
+
+    /// Returns the refusal of changes that would take an app over its quota. What keeps no more than before is never
+    /// refused.
+    pub(crate) fn over_quota(&self, app: &AppName, changes: &[Cow<'_, [Op]>]) -> Result<Option<OverQuota>, ViewError> {
+        let (used_bytes, quota_bytes) = (self.changes.bytes(self.usage, app.as_str()), self.usage.quota_bytes());
+        let added: u64 = changes.iter().flat_map(|ops| ops.iter()).map(|op| op.bytes() as u64).sum();
+        // The exact growth takes a look at each row that is replaced, so it is asked for near the quota alone.
+        if used_bytes.saturating_add(added) <= quota_bytes {
+            return Ok(None);
+        }
+        let mut growth = 0_i64;
+        for op in changes.iter().flat_map(|ops| ops.iter()) {
+            growth = growth.saturating_add(self.growth(op)?);
+        }
+        let fits = growth <= 0 || used_bytes.saturating_add_signed(growth) <= quota_bytes;
+        Ok((!fits).then(|| OverQuota { app: app.clone(), used_bytes, quota_bytes }))
+    }
+
+    /// Returns how many bytes a change adds to what its app keeps.
+    fn growth(&self, op: &Op) -> Result<i64, ViewError> {
+        let bytes = |table, key: &[u8]| -> Result<u64, ViewError> {
+            Ok(self.get(table, key)?.map_or(0, |row| CountedRow::of(table, key, &row).bytes()))
+        };
+        Ok(match op {
+            Op::Put { table, key, value } => {
+                let after = CountedRow::of(*table, key, value).bytes();
+                after.cast_signed().saturating_sub(bytes(*table, key)?.cast_signed())
+            }
+            Op::Delete { table, key } => -bytes(*table, key)?.cast_signed(),
+            Op::Decide(decider) => {
+                let mut growth = 0_i64;
+                for op in decider.decide(self)?.iter().flat_map(|ops| ops.iter()) {
+                    growth = growth.saturating_add(self.growth(op)?);
+                }
+                growth
+            }
+        })
+    }
+
+    /// Writes the counts of what has changed, and returns them. Last in the transaction.
+    pub(super) fn keep_usage(&mut self) -> Result<Vec<(Box<str>, AppUsage)>, ViewError> {
+        for id in self.changes.unknown() {
+            let header = [id.as_slice(), b"h"].concat();
+            let record = match self.get(Table::Calls, &id)? {
+                Some(record) => Some(record),
+                None => self.get(Table::Maps, &header)?,
+            };
+            if let Some(app) = record.and_then(|record| app_of_record(&record)) {
+                self.changes.learn(id, app);
+            }
+        }
+        let totals = self.changes.totals(self.usage);
+        for (key, row) in usage_rows(&totals, self.changes.unknown().is_empty()) {
+            match row {
+                Some(row) => drop(self.open_mut(Table::Usage)?.insert(key.as_slice(), row.as_slice())?),
+                None => drop(self.open_mut(Table::Usage)?.remove(key.as_slice())?),
+            }
+        }
+        Ok(totals)
     }
 }

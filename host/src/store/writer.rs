@@ -1,15 +1,19 @@
 //! The one writer: it takes what waits, commits it as one transaction, and answers all of it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use redb::{Database, Durability};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::error::StoreError;
-use super::file::{DatabaseFile, WriteFailure};
+use super::file::DatabaseFile;
 use super::op::Op;
+use super::refusals::Refusals;
+use super::usage::{AppUsage, Usage};
 use super::view::{View, ViewError};
 use crate::failpoint;
 use crate::limits::{STORE_FREE_BYTES_MIN, STORE_RESERVE_BYTES_MIN};
@@ -26,6 +30,9 @@ pub(crate) enum Write {
     New,
     /// What work that runs already must leave behind, its results above all: refused below [`STORE_RESERVE_BYTES_MIN`].
     Essential,
+    /// What makes room, or ends work: deletes, stops, rollbacks, the epoch of a start. Uses the reserve, and is refused
+    /// only where that is not enough.
+    Relief,
 }
 
 impl Write {
@@ -33,6 +40,7 @@ impl Write {
         match self {
             Self::New => free_bytes >= STORE_FREE_BYTES_MIN,
             Self::Essential => free_bytes >= STORE_RESERVE_BYTES_MIN,
+            Self::Relief => true,
         }
     }
 }
@@ -43,8 +51,8 @@ pub(super) struct QueuedWrite {
     pub(super) epoch: Option<u64>,
     pub(super) write: Write,
     pub(super) ops: Vec<Op>,
-    /// Room among the waiting writes, given back once this one is answered.
-    pub(super) room: Option<OwnedSemaphorePermit>,
+    /// Room among the waiting writes and, of an app's, in its share of them: given back once this one is answered.
+    pub(super) room: [Option<OwnedSemaphorePermit>; 2],
     pub(super) done: oneshot::Sender<Result<(), StoreError>>,
 }
 
@@ -71,38 +79,117 @@ impl Drop for PoisonOnPanic<'_> {
     }
 }
 
-/// Commits what comes, in its order, until every sender is gone.
-pub(super) fn write_loop(
-    file: &DatabaseFile,
-    latest_epoch: &AtomicU64,
-    queue: &Receiver<QueuedWrite>,
-    counters: &StoreCounters,
-) {
-    let _guard = PoisonOnPanic(file);
-    // Opening the file may have repaired it.
-    let mut is_checkpointed = false;
-    loop {
-        let first = match is_checkpointed {
-            true => queue.recv().ok(),
-            false => match queue.recv_timeout(CHECKPOINT_REST) {
-                Err(RecvTimeoutError::Timeout) => {
-                    checkpoint(file);
-                    is_checkpointed = true;
-                    continue;
-                }
-                first => first.ok(),
-            },
-        };
-        let Some(first) = first else { return };
-        let mut bytes = first.bytes();
-        let mut group = vec![first];
-        while bytes < COMMIT_BYTES_MAX {
-            let Ok(next) = queue.try_recv() else { break };
-            bytes += next.bytes();
-            group.push(next);
+/// The writer's side of a store.
+pub(super) struct Writer {
+    pub(super) file: Arc<DatabaseFile>,
+    pub(super) latest_epoch: Arc<AtomicU64>,
+    pub(super) usage: Arc<Usage>,
+    pub(super) refusals: Arc<Refusals>,
+    pub(super) counters: Arc<StoreCounters>,
+}
+
+impl Writer {
+    /// Commits what comes, in its order, until every sender is gone.
+    pub(super) fn run(&self, queue: &Receiver<QueuedWrite>) {
+        let _guard = PoisonOnPanic(&self.file);
+        // Opening the file may have repaired it.
+        let mut is_checkpointed = false;
+        loop {
+            let first = match is_checkpointed {
+                true => queue.recv().ok(),
+                false => match queue.recv_timeout(CHECKPOINT_REST) {
+                    Err(RecvTimeoutError::Timeout) => {
+                        checkpoint(&self.file);
+                        self.file.refill_reserve();
+                        is_checkpointed = true;
+                        continue;
+                    }
+                    first => first.ok(),
+                },
+            };
+            let Some(first) = first else { return };
+            let mut bytes = first.bytes();
+            let mut group = vec![first];
+            while bytes < COMMIT_BYTES_MAX {
+                let Ok(next) = queue.try_recv() else { break };
+                bytes += next.bytes();
+                group.push(next);
+            }
+            self.commit_group(group);
+            is_checkpointed = false;
         }
-        commit_group(file, latest_epoch.load(Ordering::Relaxed), group, counters);
-        is_checkpointed = false;
+    }
+
+    fn commit_group(&self, group: Vec<QueuedWrite>) {
+        if let Some(poisoned) = self.file.poisoned() {
+            return group.into_iter().for_each(|queued| queued.answer(Err(poisoned.clone())));
+        }
+        let group = self.admitted(group);
+        if group.is_empty() {
+            return;
+        }
+        let has_relief = group.iter().any(|queued| queued.write == Write::Relief);
+        let lent = has_relief.then(|| self.file.lend_reserve());
+        failpoint::hit("store.commit.before");
+        let result = self.commit(&group);
+        failpoint::hit("store.commit.after");
+        // A write of nothing asks for a checkpoint.
+        if result.is_ok() && group.iter().any(|queued| queued.ops.is_empty()) {
+            checkpoint(&self.file);
+        }
+        let is_full = matches!(result, Err(StoreError::Full { .. }));
+        // What makes room must not fail with what takes it.
+        let (relief, others): (Vec<_>, Vec<_>) =
+            group.into_iter().partition(|queued| is_full && queued.write == Write::Relief);
+        let relief_result = match is_full && !relief.is_empty() && !others.is_empty() {
+            true => self.commit(&relief),
+            false => result.clone(),
+        };
+        drop(lent);
+        others.into_iter().for_each(|queued| self.answer(queued, result.clone()));
+        relief.into_iter().for_each(|queued| self.answer(queued, relief_result.clone()));
+    }
+
+    /// Answers the writes of a group that are refused as they are, and returns the others.
+    fn admitted(&self, group: Vec<QueuedWrite>) -> Vec<QueuedWrite> {
+        let latest = self.latest_epoch.load(Ordering::Relaxed);
+        let disk_bytes = self.file.free_bytes();
+        let has_room = |free_bytes| group.iter().all(|queued: &QueuedWrite| queued.write.has_room(free_bytes));
+        let free_bytes = if has_room(disk_bytes) { disk_bytes } else { self.file.room_bytes() };
+        let refusal = |queued: &QueuedWrite| match queued.epoch {
+            Some(epoch) if epoch < latest => Some(StoreError::Fenced { epoch, latest }),
+            _ if !queued.write.has_room(free_bytes) => Some(StoreError::Full { free_mib: Some(free_bytes >> 20) }),
+            _ => None,
+        };
+        let mut admitted = Vec::with_capacity(group.len());
+        for queued in group {
+            match refusal(&queued) {
+                Some(error) => self.answer(queued, Err(error)),
+                None => admitted.push(queued),
+            }
+        }
+        admitted
+    }
+
+    fn answer(&self, queued: QueuedWrite, result: Result<(), StoreError>) {
+        if let Err(error) = &result {
+            self.refusals.note(error);
+        }
+        queued.answer(result);
+    }
+
+    /// Commits a group as one transaction.
+    fn commit(&self, group: &[QueuedWrite]) -> Result<(), StoreError> {
+        let begun = Instant::now();
+        let changed = Mutex::new(Vec::new());
+        let result = self.file.write(|db| {
+            *changed.lock() = commit(db, &self.usage, group)?;
+            Ok(())
+        });
+        self.counters.count_commit(begun.elapsed(), result.is_ok());
+        result.map_err(StoreError::from)?;
+        self.usage.commit(changed.into_inner());
+        Ok(())
     }
 }
 
@@ -122,60 +209,25 @@ fn checkpoint(file: &DatabaseFile) {
     });
 }
 
-fn commit_group(file: &DatabaseFile, latest: u64, group: Vec<QueuedWrite>, counters: &StoreCounters) {
-    if let Some(poisoned) = file.poisoned() {
-        return group.into_iter().for_each(|queued| queued.answer(Err(poisoned.clone())));
-    }
-    let free_bytes = file.free_bytes();
-    let refusal = |queued: &QueuedWrite| match queued.epoch {
-        Some(epoch) if epoch < latest => Some(StoreError::Fenced { epoch, latest }),
-        _ if !queued.write.has_room(free_bytes) => Some(StoreError::Full { free_mib: Some(free_bytes >> 20) }),
-        _ => None,
-    };
-    let mut taken = Vec::with_capacity(group.len());
-    for queued in group {
-        match refusal(&queued) {
-            Some(error) => queued.answer(Err(error)),
-            None => taken.push(queued),
-        }
-    }
-    let group = taken;
-    if group.is_empty() {
-        return;
-    }
-    failpoint::hit("store.commit.before");
-    let begun = Instant::now();
-    let result = file.write(|db| commit(db, &group)).map_err(|failed| match failed {
-        WriteFailure::NoRoom => StoreError::Full { free_mib: None },
-        WriteFailure::Refused(source) => StoreError::Commit { source },
-        WriteFailure::Exhausted(error) | WriteFailure::Poisoned(error) => error,
-    });
-    counters.count_commit(begun.elapsed(), result.is_ok());
-    failpoint::hit("store.commit.after");
-    // A write of nothing asks for a checkpoint.
-    if result.is_ok() && group.iter().any(|queued| queued.ops.is_empty()) {
-        checkpoint(file);
-    }
-    group.into_iter().for_each(|queued| queued.answer(result.clone()));
-}
-
-/// Applies the group in one transaction, in the order of its writes. A group that changes nothing (deciders that
-/// decided so) needs no commit: what they saw is on disk since an earlier one.
-fn commit(db: &Database, group: &[QueuedWrite]) -> Result<(), redb::Error> {
+/// Applies the group in one transaction, in the order of its writes, and returns the new counts of the apps that it
+/// changed. A group that changes nothing (deciders that decided so) needs no commit: what they saw is on disk since an
+/// earlier one.
+fn commit(db: &Database, usage: &Usage, group: &[QueuedWrite]) -> Result<Vec<(Box<str>, AppUsage)>, redb::Error> {
     let mut transaction = db.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     let mut is_changed = false;
-    let mut view = View::new(&transaction);
+    let mut view = View::new(&transaction, usage);
     for op in group.iter().flat_map(|queued| &queued.ops) {
         is_changed |= apply(&mut view, op).map_err(|ViewError(error)| error)?;
     }
+    let changed = if is_changed { view.keep_usage().map_err(|ViewError(error)| error)? } else { Vec::new() };
     // Its tables are closed before the transaction ends.
     drop(view);
     match is_changed {
         true => transaction.commit()?,
         false => transaction.abort()?,
     }
-    Ok(())
+    Ok(changed)
 }
 
 /// Applies one change. Returns whether there was any.
@@ -211,6 +263,7 @@ mod tests {
         for (free_bytes, new, essential) in cases {
             assert_eq!(Write::New.has_room(free_bytes), new, "{free_bytes}");
             assert_eq!(Write::Essential.has_room(free_bytes), essential, "{free_bytes}");
+            assert!(Write::Relief.has_room(free_bytes));
         }
     }
 }

@@ -17,6 +17,7 @@ use self::repeat_call::RepeatCall;
 use self::report::{print_functions, report_failure};
 use super::app_settings::AppSettings;
 use super::device::OnDevice;
+use super::disk_args::DiskArgs;
 use super::edit_loop::{self, EditLoop, Event, Key, Loaded, Turn};
 use super::exit::Exit;
 use super::global::Global;
@@ -54,6 +55,7 @@ pub(crate) struct Dev {
     on: OnDevice,
     #[command(flatten)]
     memory: MemoryArgs,
+    disk: DiskArgs,
 }
 
 /// Help line, printed once the host listens.
@@ -66,6 +68,7 @@ impl Dev {
         let mut config = self.settings.config(global)?;
         config.inference.device = self.on.device;
         self.memory.apply(&mut config)?;
+        self.disk.apply(&mut config);
         if component::is_one(&self.app)? {
             return component::serve(&self.app, config, listen, global.json).await;
         }

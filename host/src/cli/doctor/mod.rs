@@ -1,11 +1,12 @@
 //! `bireme doctor`: checks of this machine, each with the command that fixes it. Changes nothing without
-//! `--repair`.
+//! `--repair` or `--compact`.
 //!
 //! Each area is one file: `toolchain` (building apps), `models`, `devices`, `machine` (running them), `journal` (what
-//! is on disk).
+//! is on disk), `disk` (its space).
 
 mod check;
 mod devices;
+mod disk;
 mod journal;
 mod machine;
 mod models;
@@ -28,7 +29,7 @@ use crate::devices::Report;
 /// Check this machine: toolchain, models, devices, kernel limits. Prints the command that fixes each problem.
 #[derive(Args)]
 #[command(
-    after_help = "Exits with 0 unless something is missing that functions need to be built or run, then with 1.\n\nExamples:\n  bireme doctor --json\n  bireme doctor --repair --export /tmp/rows"
+    after_help = "Exits with 0 unless something is missing that functions need to be built or run, then with 1.\n\nExamples:\n  bireme doctor --json\n  bireme doctor --repair --export /tmp/rows\n  bireme doctor --compact"
 )]
 pub(crate) struct Doctor {
     #[command(flatten)]
@@ -42,6 +43,11 @@ pub(crate) struct Doctor {
     /// Directory for the rows that `--repair` removes: `quarantine.jsonl`, one row per line.
     #[arg(long, value_name = "DIR", requires = "repair")]
     export: Option<PathBuf>,
+
+    /// Give the space that deleted rows have left in the database back to the disk. Stop the host first; it takes as long
+    /// as writing the database anew.
+    #[arg(long, conflicts_with = "repair")]
+    compact: bool,
 }
 
 impl Doctor {
@@ -51,12 +57,17 @@ impl Doctor {
             journal::repair(&directories.data, &export, global.json)?;
             return Ok(ExitCode::SUCCESS);
         }
+        if self.compact {
+            disk::compact(&directories.data, global.json)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let mut checks = toolchain::checks();
         checks.extend(models::checks(&directories.models));
         let report = devices::report(self.on.device)?;
         checks.extend(devices::checks(&report));
         checks.extend(machine::checks(&directories));
         checks.extend(journal::check(&directories.data));
+        checks.extend(disk::check(&directories.data));
         output::line(&if global.json { to_json(&checks, &report) } else { to_text(&checks) });
         Ok(ExitCode::from(u8::from(is_unfit(&checks))))
     }

@@ -1,5 +1,6 @@
 //! Parts that durable calls and maps share.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use super::error::DurableError;
@@ -28,6 +29,8 @@ pub(crate) struct Core {
     /// Holder of the leases of this start; set before anything is leased.
     holder: OnceLock<LeaseHolder>,
     pub lifecycle: Lifecycle,
+    /// How far the engine's clock is ahead of the time that retention goes by. Written by the sweeper.
+    pub clock_ahead_ms: AtomicU64,
 }
 
 /// Settings of a new call or map, besides its function and input.
@@ -55,8 +58,8 @@ impl Options {
 impl Core {
     pub(crate) fn new(runner: Arc<Runner>, map_memory: ByteBudget, storage: &Storage) -> Arc<Self> {
         let Storage { journal, timetable, members, key_value, .. } = storage.clone();
-        let (holder, lifecycle) = (OnceLock::new(), Lifecycle::default());
-        Arc::new(Self { runner, map_memory, journal, timetable, members, key_value, holder, lifecycle })
+        let (holder, lifecycle, clock_ahead_ms) = Default::default();
+        Arc::new(Self { runner, map_memory, journal, timetable, members, key_value, holder, lifecycle, clock_ahead_ms })
     }
 
     /// Joins the hosts of the engine. Once, before anything is leased.
@@ -104,6 +107,9 @@ impl Core {
                 _ => Ok(Some(keyed)),
             },
             Accepted::TooMany { open } => Err(DurableError::TooMany { app, open, what }),
+            Accepted::OverQuota { used_bytes, quota_bytes } => {
+                Err(DurableError::OverQuota { app, used_bytes, quota_bytes })
+            }
             Accepted::ParentCancelled => Err(DurableError::ParentCancelled),
         }
     }

@@ -19,7 +19,7 @@ use crate::dispatch::apps::find_function;
 use crate::ids::{CallId, MapId};
 use crate::limits::OUTCOMES_BYTES_MAX;
 use crate::sandbox::{BoxFuture, CallIdentity, MapOutcome, Order, OutcomeReader, SpawnedMap, SpawnedProgress};
-use crate::storage::{Entry, EntryKind, MapRecord, MapState, State};
+use crate::storage::{Entry, EntryKind, ErrorKind, MapRecord, MapState, State};
 
 /// See the module.
 pub(crate) struct Guests {
@@ -305,14 +305,17 @@ fn closing() -> Failure {
 fn failure(error: DurableError) -> Failure {
     let (code, message) = match error {
         DurableError::Refused(failure) => return failure,
-        DurableError::TooMany { .. } => (FailureCode::Overloaded, error.to_string()),
+        DurableError::TooMany { .. } | DurableError::OverQuota { .. } => (FailureCode::Overloaded, error.to_string()),
         DurableError::ParentCancelled => (FailureCode::Cancelled, error.to_string()),
         DurableError::Unanswered { .. } | DurableError::RunsElsewhere { .. } => {
             (FailureCode::Unavailable, error.to_string())
         }
         DurableError::Journal(error) => {
             let message = error.public().unwrap_or("the host cannot read or write what it keeps").to_owned();
-            tracing::error!(error = &error as &dyn std::error::Error, "the journal failed a guest");
+            // The engine has said that it has no room, once a minute.
+            if error.kind() != ErrorKind::Full {
+                tracing::error!(error = &error as &dyn std::error::Error, "the journal failed a guest");
+            }
             (FailureCode::Unavailable, message)
         }
         // Asking again would be answered in the same way.

@@ -22,8 +22,10 @@ mod map;
 mod results;
 mod retention;
 mod runs;
+mod trusted_clock;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use self::calls::Calls;
@@ -155,6 +157,11 @@ impl Durable {
     /// Returns how many calls wait to begin, and how many maps have not ended. An estimate, for metrics.
     pub(crate) fn load(&self) -> (usize, usize) {
         (self.calls.waiting(), self.core.journal.open().maps)
+    }
+
+    /// Returns how far the engine's clock is ahead of the time that retention goes by; zero unless it has jumped.
+    pub(crate) fn clock_ahead(&self) -> Duration {
+        Duration::from_millis(self.core.clock_ahead_ms.load(Ordering::Relaxed))
     }
 
     /// Returns how many rows of the journal are in quarantine.

@@ -3,14 +3,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::core::Core;
+use super::trusted_clock::{Reading, TrustedClock};
 use crate::ids::AppName;
 use crate::storage::StorageError;
 
 /// Pause between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Time after which the trusted time is kept again: far below the jump that is trusted.
+const KEEP_EVERY: Duration = Duration::from_secs(3_600);
 /// Pause between two steps, so that deleting takes a small part of the writer's time.
 const STEP_PAUSE: Duration = Duration::from_millis(20);
 
@@ -47,15 +53,18 @@ pub(crate) struct Sweeper {
 impl Sweeper {
     /// Sweeps every minute until the host stops.
     pub(crate) async fn run(self) {
+        let mut clock = Clock::start(&self.core).await;
         if let Err(error) = self.core.journal.sweep().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "unreferenced files could not be removed");
         }
         loop {
-            if let Err(error) = self.sweep().await {
+            let is_trusted = clock.look(&self.core).await;
+            if let Err(error) = self.sweep(clock.trusted.now_ms()).await {
                 // A full disk or a damaged row; old rows stay a while longer.
                 tracing::warn!(error = &error as &dyn std::error::Error, "old calls and maps could not be deleted");
             }
-            if let Err(error) = self.sweep_values().await {
+            // The time to live of a value is over by the engine's clock alone, so its row waits until that is trusted.
+            if is_trusted && let Err(error) = self.sweep_values().await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "values that expired could not be deleted");
             }
             tokio::select! {
@@ -65,10 +74,10 @@ impl Sweeper {
         }
     }
 
-    async fn sweep(&self) -> Result<(), StorageError> {
+    async fn sweep(&self, now_ms: u64) -> Result<(), StorageError> {
         let Core { journal, lifecycle, .. } = &*self.core;
         for app in journal.apps_with_ended().await? {
-            let until_ms = self.retention.cutoff_ms(&app, journal.now_ms());
+            let until_ms = self.retention.cutoff_ms(&app, now_ms);
             while !lifecycle.is_stopped() && journal.expire(&app, until_ms).await? {
                 tokio::time::sleep(STEP_PAUSE).await;
             }
@@ -82,6 +91,61 @@ impl Sweeper {
             tokio::time::sleep(STEP_PAUSE).await;
         }
         Ok(())
+    }
+}
+
+/// The trusted clock, kept by the engine.
+struct Clock {
+    trusted: TrustedClock,
+    looked: Instant,
+    kept: Option<Instant>,
+    is_held: bool,
+}
+
+impl Clock {
+    async fn start(core: &Core) -> Self {
+        let mark = core.journal.clock().await.unwrap_or_else(|error| {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the last time of this directory cannot be read");
+            None
+        });
+        let trusted = TrustedClock::new(mark, core.now_ms());
+        Self { trusted, looked: Instant::now(), kept: None, is_held: false }
+    }
+
+    /// Looks at the engine's clock, says if it has jumped or is trusted again, and keeps what the next host must know.
+    /// Returns whether it is trusted.
+    async fn look(&mut self, core: &Core) -> bool {
+        let now = Instant::now();
+        let reading = self.trusted.look(core.now_ms(), now - std::mem::replace(&mut self.looked, now));
+        let was_held = self.is_held;
+        self.is_held = reading != Reading::Trusted;
+        let ahead = match reading {
+            Reading::Trusted => {
+                if was_held {
+                    tracing::info!("the clock is trusted again, and old calls and maps are deleted by it");
+                }
+                Duration::ZERO
+            }
+            Reading::Held { ahead, left } => {
+                if !was_held {
+                    tracing::warn!(
+                        ?ahead,
+                        ?left,
+                        "the clock has jumped ahead; until it is set right, or this host has run for `left`, calls and \
+                         maps are kept as if it had not"
+                    );
+                }
+                ahead
+            }
+        };
+        core.clock_ahead_ms.store(u64::try_from(ahead.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        if was_held != self.is_held || self.kept.is_none_or(|at| now - at >= KEEP_EVERY) {
+            self.kept = Some(now);
+            if let Err(error) = core.journal.keep_clock(self.trusted.mark()).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the time of this directory cannot be kept");
+            }
+        }
+        !self.is_held
     }
 }
 

@@ -15,6 +15,7 @@ use crate::sandbox::bindings::buckets;
 use crate::sandbox::bindings::keyvalue::{atomics, batch, store};
 use crate::sandbox::boundary::Import;
 use crate::sandbox::state::CallState;
+use crate::storage::ErrorKind;
 
 type HostResult<T> = wasmtime::Result<Result<T, store::Error>>;
 
@@ -23,8 +24,10 @@ pub(super) fn reason(error: &KeyValueError) -> String {
     let KeyValueError::Storage(storage) = error else {
         return error.to_string();
     };
-    // The guest learns of the failure, the operator of the files.
-    tracing::error!(error = %format!("{storage:#}"), "key-value store");
+    // The guest learns of the failure, the operator of the files. Of want of room the engine tells, once a minute.
+    if storage.kind() != ErrorKind::Full {
+        tracing::error!(error = %format!("{storage:#}"), "key-value store");
+    }
     storage.public().unwrap_or("the host's store cannot be used; its log says why").to_owned()
 }
 

@@ -29,9 +29,9 @@ use self::state::{MemoryError, StartNumber, State};
 use super::conformance::Engine;
 use super::{
     Accept, Accepted, Answer, AppRecord, Append, Appended, Apps, Beat, Blobs, CallRecord, CallSettle, Claimed,
-    ClaimedChunk, Counts, Increment, Incremented, Journal, KeyPage, KeyQuery, KeyValue, Kind, LeaseHolder, ListEntry,
-    MapMark, MapRecord, MapSettle, MapSettled, Members, OpenCall, Outcomes, PendingChunk, Place, Pushed, Query,
-    ScheduleStep, ScheduledRun, Settled, Storage, StorageError, StoredPayload, StoredSchedule, Timetable,
+    ClaimedChunk, ClockMark, Counts, Increment, Incremented, Journal, KeyPage, KeyQuery, KeyValue, Kind, LeaseHolder,
+    ListEntry, MapMark, MapRecord, MapSettle, MapSettled, Members, OpenCall, Outcomes, PendingChunk, Place, Pushed,
+    Query, ScheduleStep, ScheduledRun, Settled, Storage, StorageError, StoredPayload, StoredSchedule, Timetable,
 };
 use crate::call::Payload;
 use crate::ids::{AppName, CallId, FunctionId, MapId, Version};
@@ -313,6 +313,17 @@ impl Journal for Host {
 
     fn sweep(&self) -> Answer<'_, ()> {
         self.write(Change, "sweep", |state, me| state.sweep(me))
+    }
+
+    fn clock(&self) -> Answer<'_, Option<ClockMark>> {
+        self.read(|state| state.clock)
+    }
+
+    fn keep_clock(&self, mark: ClockMark) -> Answer<'_, ()> {
+        self.write(Change, "clock", move |state, _| {
+            state.clock = Some(mark);
+            Ok(())
+        })
     }
 
     fn apps_with_ended(&self) -> Answer<'_, Vec<AppName>> {

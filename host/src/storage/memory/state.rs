@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::{
-    AppRecord, CallRecord, Entry, ErrorKind, KeyedRecord, Lease, LeaseHolder, MapRecord, ScheduleState, ScheduledRun,
-    StorageError, StoredPayload,
+    AppRecord, CallRecord, ClockMark, Entry, ErrorKind, KeyedRecord, Lease, LeaseHolder, MapRecord, ScheduleState,
+    ScheduledRun, StorageError, StoredPayload,
 };
 use crate::ids::{AppName, CallId, FunctionId, HostId, MapId};
 
@@ -18,6 +18,7 @@ pub(crate) struct State {
     pub now_ms: u64,
     pub starts: Vec<Start>,
     pub epoch: u64,
+    pub clock: Option<ClockMark>,
     pub calls: BTreeMap<CallId, Call>,
     pub maps: BTreeMap<MapId, Map>,
     pub keyed: HashMap<(FunctionId, String), KeyedRecord>,

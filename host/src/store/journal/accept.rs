@@ -16,7 +16,7 @@ use crate::call::Payload;
 use crate::clock::unix_ms;
 use crate::ids::{AppName, CallId, MapId};
 use crate::storage::{Accept, Accepted, CallRecord, Idempotency, Kind, MapHeader, MapProgress, NewRecord, State};
-use crate::store::{Changes, Decider, Op, Table, View, ViewError, Write};
+use crate::store::{Changes, Decider, Op, OverQuota, Table, View, ViewError, Write};
 
 /// A call or map that is ready to be kept.
 struct Candidate {
@@ -93,11 +93,14 @@ fn decide<'a>(new: &'a Candidate, view: &View<'_>) -> Result<(Changes<'a>, Verdi
     {
         return unwritten(Accepted::ParentCancelled);
     }
+    let mut changes: Changes<'a> = vec![Cow::Borrowed(&new.ops)];
+    if let Some(OverQuota { used_bytes, quota_bytes, .. }) = view.over_quota(&new.app, &changes)? {
+        return unwritten(Accepted::OverQuota { used_bytes, quota_bytes });
+    }
     let reservation = match new.counts.reserve(&new.app, new.kind, new.open_max) {
         Ok(reservation) => Some(reservation),
         Err(open) => return unwritten(Accepted::TooMany { open }),
     };
-    let mut changes: Changes<'a> = vec![Cow::Borrowed(&new.ops)];
     let damaged = damaged.map(|(damaged, row)| {
         let (key, value) = QuarantinedRow::of(None, &damaged, unix_ms(), row).encode();
         changes.push(Cow::Owned(vec![put(Table::Quarantine, key, value)]));
@@ -113,9 +116,15 @@ impl StoreJournal {
             return Ok(Vec::new());
         }
         let (mut ops, mut waiting) = (Vec::with_capacity(new.len()), Vec::with_capacity(new.len()));
+        let mut line: Option<AppName> = None;
         for Accept { record, idempotency, parent_map, open_max } in new {
             let mut prepared = Prepared::default();
             let idempotency = idempotency.as_ref();
+            let app = match &record {
+                NewRecord::Call(call, _) => &call.app,
+                NewRecord::Map(header) => &header.app,
+            };
+            line.get_or_insert_with(|| app.clone());
             let (record, candidate) = match record {
                 NewRecord::Call(mut call, input) => {
                     call.lease = self.holder().filter(|_| call.state == State::Leased);
@@ -147,17 +156,21 @@ impl StoreJournal {
                         counts: self.counts.clone(),
                         newest: self.newest.clone(),
                     };
-                    (Observed::Map(header.id), candidate)
+                    (Observed::Map(header.id, header.app), candidate)
                 }
             };
             let (decider, decided) = Decider::new(ops_bytes(&candidate.ops), candidate, decide);
             ops.push(Op::Decide(decider));
             waiting.push((record, decided, prepared.claims));
         }
-        self.write_between(Write::New, ACCEPT, ops).await?;
+        self.write_within_share(line.as_ref().map_or("", AppName::as_str), ACCEPT, ops).await?;
         let (mut answers, mut unused) = (Vec::with_capacity(waiting.len()), Vec::new());
         for (record, decided, claims) in waiting {
             let Verdict { accepted, reservation, damaged } = decided.take();
+            if let Accepted::OverQuota { used_bytes, quota_bytes } = accepted {
+                let app = record.app().clone();
+                self.dir.store()?.refuse(OverQuota { app, used_bytes, quota_bytes });
+            }
             answers.push(accepted);
             if let Some(damaged) = damaged {
                 self.note_aside(None, &damaged);
@@ -167,7 +180,7 @@ impl StoreJournal {
                     reservation.keep();
                     self.observe(|observer| match &record {
                         Observed::Call(call) => observer.call_changed(call),
-                        Observed::Map(id) => observer.map_changed(*id),
+                        Observed::Map(id, _) => observer.map_changed(*id),
                     });
                 }
                 None => unused.extend(claims),
@@ -205,7 +218,16 @@ impl StoreJournal {
 /// Record as an observer is told of it.
 enum Observed {
     Call(Box<CallRecord>),
-    Map(MapId),
+    Map(MapId, AppName),
+}
+
+impl Observed {
+    fn app(&self) -> &AppName {
+        match self {
+            Self::Call(call) => &call.app,
+            Self::Map(_, app) => app,
+        }
+    }
 }
 
 fn parent(parent: Option<CallId>, map: Option<MapId>) -> Option<Parent> {

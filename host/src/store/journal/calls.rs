@@ -20,6 +20,9 @@ use crate::storage::{
 };
 use crate::store::{Decider, Op, Store, Table, View, ViewError, Write};
 
+/// Wait of a call whose app keeps as much as it may.
+const QUOTA_WAIT_MS: u64 = 10_000;
+
 /// Answer of a settle's decider.
 enum Verdict {
     Kept,
@@ -89,6 +92,10 @@ impl StoreJournal {
                 State::Leased => call.lost += 1,
                 _ => {}
             }
+            if self.dir.store()?.check_quota(&call.app).is_err() {
+                // An attempt would leave a result.
+                return Ok(Claimed::Later { at_ms: unix_ms() + QUOTA_WAIT_MS });
+            }
             call.state = State::Leased;
             call.attempts += 1;
             (call.lease, call.next_ms, call.version) = (Some(holder), None, version.clone());
@@ -120,7 +127,9 @@ impl StoreJournal {
         }
         let Prepared { ops, claims } = prepared;
         let (bytes, settling) = (ops_bytes(&ops), Settling { key: id.to_vec(), me: self.holder(), lease, ops });
-        let verdict = self.decide_between(Write::Essential, SETTLE, bytes, settling, |settling, view| {
+        // The end of a cancelled call keeps nothing.
+        let write = if call.state == State::Cancelled { Write::Relief } else { Write::Essential };
+        let verdict = self.decide_between(write, SETTLE, bytes, settling, |settling, view| {
             let verdict = settling.decide(view)?;
             let is_kept = matches!(verdict, Ok(Verdict::Kept));
             Ok((if is_kept { vec![Cow::Borrowed(&settling.ops[..])] } else { Vec::new() }, verdict))

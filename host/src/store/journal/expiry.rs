@@ -87,7 +87,7 @@ impl StoreJournal {
         }
         let is_any = !ops.is_empty();
         if is_any {
-            self.write_between(Write::Essential, MARK, ops).await?;
+            self.write_between(Write::Relief, MARK, ops).await?;
         }
         Ok(is_any)
     }
@@ -106,7 +106,7 @@ impl StoreJournal {
             .await?;
         let is_any = !ops.is_empty();
         if is_any {
-            self.write_between(Write::Essential, EXPIRE, ops).await?;
+            self.write_between(Write::Relief, EXPIRE, ops).await?;
             self.remove_files(digests).await?;
         }
         Ok(is_any)

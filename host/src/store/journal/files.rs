@@ -11,6 +11,7 @@ use super::{StoreJournal, delete, put, rows};
 use crate::call::Payload;
 use crate::limits::JOURNAL_STEP_FILES_MAX;
 use crate::storage::{PayloadPlace, StoredPayload};
+use crate::store::usage::file_row;
 use crate::store::{Files, Op, Store, Table, Write};
 use crate::tasks::blocking;
 
@@ -41,7 +42,7 @@ impl StoreJournal {
         blocking(move || this.dir.files()?.put(write, &digest, &data)).await?;
         prepared.claims.push(claim);
         prepared.ops.push(put(Table::JournalIndex, key::file(&digest, owner), Vec::new()));
-        prepared.ops.push(put(Table::JournalIndex, key::file_of(owner, &digest), Vec::new()));
+        prepared.ops.push(put(Table::JournalIndex, key::file_of(owner, &digest), file_row(bytes)));
         Ok(StoredPayload { content_type, at: PayloadPlace::File { digest, bytes } })
     }
 

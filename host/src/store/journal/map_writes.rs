@@ -8,7 +8,7 @@ use super::error::JournalError;
 use super::files::INLINE_BYTES_MAX;
 use super::layout::{chunk, key, lease, segment};
 use super::maps::{each_segment, of, read_chunk, read_pending};
-use super::records::{map_within, visible_map};
+use super::records::{header, map_within, visible_map};
 use super::{APPEND, CLOSE, LEASE, SETTLE, StoreJournal, delete, ops_bytes, parsed, put, record, row};
 use crate::call::Payload;
 use crate::ids::MapId;
@@ -16,7 +16,7 @@ use crate::storage::{
     Append, Appended, ChunkUpdate, ClaimedChunk, Entry, EntryKind, Kind, Lease, LeaseHolder, MapHeader, MapMark,
     MapRecord, MapSettle, MapSettled, OutcomeCounts, PayloadPlace, PendingChunk, ProgressDelta,
 };
-use crate::store::{Changes, Op, Table, View, ViewError, Write};
+use crate::store::{Changes, Decider, Op, StoreError, Table, View, ViewError, Write};
 
 /// Inputs to append, encoded.
 struct Appending {
@@ -44,6 +44,9 @@ impl Appending {
         let header = MapHeader { accepted: header.accepted.saturating_add(self.len), ..header };
         let counted = put(Table::Maps, self.header.clone(), row(&header));
         let changes = vec![Cow::Owned(vec![counted]), Cow::Borrowed(&self.ops[..])];
+        if let Some(over) = view.over_quota(&header.app, &changes)? {
+            return Ok((Vec::new(), Err(StoreError::from(over).into())));
+        }
         Ok((changes, Ok(Appended::Kept { header: Box::new(header), chunks: Vec::new() })))
     }
 }
@@ -159,7 +162,13 @@ impl StoreJournal {
         let Prepared { ops, claims } = prepared;
         let bytes = ops_bytes(&ops);
         let appending = Appending { header: key::map_header(map), at, len, ops };
-        let appended = self.decide_between(Write::New, APPEND, bytes, appending, Appending::decide).await?;
+        let (decider, appended) = Decider::new(bytes, appending, Appending::decide);
+        let line = map.to_string();
+        self.write_within_share(&line, APPEND, vec![Op::Decide(decider)]).await?;
+        let appended = appended.take();
+        if let Err(JournalError::Store(error)) = &appended {
+            self.dir.store()?.note_refused(error);
+        }
         match self.damage_aside(of(map), appended).await {
             Ok(Appended::Kept { header, .. }) => {
                 self.observe(|observer| observer.map_changed(map));
@@ -174,7 +183,7 @@ impl StoreJournal {
 
     pub(super) async fn mark(&self, map: MapId, mark: MapMark) -> Result<Option<MapRecord>, JournalError> {
         self.refuse_quarantined(of(map))?;
-        let marked = self.decide_between(Write::Essential, CLOSE, 0, (map, mark), |(map, mark), view| {
+        let marked = self.decide_between(Write::Relief, CLOSE, 0, (map, mark), |(map, mark), view| {
             let mut found = match map_within(view, *map)? {
                 Ok(Some(found)) => found,
                 none => return Ok((Vec::new(), none.map(|_| (None, false)))),
@@ -215,6 +224,10 @@ impl StoreJournal {
         loop {
             // Read before they are leased: an attempt that cannot begin is none.
             let found = self.read_of(of(map), move |_, store| {
+                if let Some(header) = header(store, map)? {
+                    // Nothing more is begun that would leave results.
+                    store.check_quota(&header.app)?;
+                }
                 let pending = read_pending(store, map, after, limit)?.into_iter();
                 let read = pending.map(|(pending, row)| Ok((pending, row, read_chunk(store, map, pending.first)?)));
                 read.collect::<Result<Vec<_>, JournalError>>()
@@ -270,7 +283,9 @@ impl StoreJournal {
         let bytes = ops_bytes(&ops);
         let (holder, chunks) = (self.holder(), settling);
         let settling = Settling { map, holder, chunks, delta, is_drained, now_ms, ops };
-        let verdict = self.decide_between(Write::Essential, SETTLE, bytes, settling, Settling::decide).await?;
+        // The end of a cancelled map keeps nothing.
+        let write = if settling.chunks.is_empty() { Write::Relief } else { Write::Essential };
+        let verdict = self.decide_between(write, SETTLE, bytes, settling, Settling::decide).await?;
         let verdict = self.damage_aside(of(map), verdict).await;
         if !verdict.as_ref().is_ok_and(|verdict| verdict.is_written) {
             self.remove_unused(claims).await;

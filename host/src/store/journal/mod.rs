@@ -7,6 +7,7 @@
 mod accept;
 mod calls;
 mod claims;
+mod clock;
 mod counts;
 mod error;
 mod expiry;
@@ -45,7 +46,7 @@ use crate::clock::unix_ms;
 use crate::failpoint;
 use crate::ids::{AppName, CallId, FunctionId, MapId, Version};
 use crate::storage::{
-    Accept, Accepted, Answer, Append, Appended, Beat, CallRecord, CallSettle, Claimed, ClaimedChunk, Counts,
+    Accept, Accepted, Answer, Append, Appended, Beat, CallRecord, CallSettle, Claimed, ClaimedChunk, ClockMark, Counts,
     Idempotency, Journal, KeyedRecord, Kind, LeaseHolder, ListEntry, MapMark, MapRecord, MapSettle, MapSettled,
     Members, Observer, OpenCall, Outcomes, PendingChunk, Query, ScheduleStep, ScheduledRun, Settled, StoredPayload,
     StoredSchedule, Timetable,
@@ -123,6 +124,20 @@ impl StoreJournal {
         failpoint::hit(before);
         let epoch = self.holder().map(|holder| holder.epoch);
         self.dir.store()?.commit(epoch, write, ops).await?;
+        failpoint::hit(after);
+        Ok(())
+    }
+
+    /// Writes new work between two points, within the share of all that has the same `line`.
+    async fn write_within_share(
+        &self,
+        line: &str,
+        [before, after]: [&'static str; 2],
+        ops: Vec<Op>,
+    ) -> Result<(), JournalError> {
+        failpoint::hit(before);
+        let epoch = self.holder().map(|holder| holder.epoch);
+        self.dir.store()?.write_within_share(epoch, line, ops).await?;
         failpoint::hit(after);
         Ok(())
     }
@@ -335,6 +350,14 @@ impl Journal for StoreJournal {
 
     fn sweep(&self) -> Answer<'_, ()> {
         answer(self.sweep())
+    }
+
+    fn clock(&self) -> Answer<'_, Option<ClockMark>> {
+        answer(self.clock())
+    }
+
+    fn keep_clock(&self, mark: ClockMark) -> Answer<'_, ()> {
+        self.whole(move |this| async move { this.keep_clock(mark).await })
     }
 
     fn apps_with_ended(&self) -> Answer<'_, Vec<AppName>> {

@@ -67,7 +67,7 @@ impl StoreJournal {
             Kind::Map => key::open_map(MapId::from_bytes(id)),
         });
         let state = (damaged.clone(), open, unix_ms());
-        let aside = self.decide_between(Write::Essential, SET_ASIDE, 0, state, move |(damaged, open, at_ms), view| {
+        let aside = self.decide_between(Write::Relief, SET_ASIDE, 0, state, move |(damaged, open, at_ms), view| {
             let row = view.get(damaged.table, &damaged.key)?.map(|row| row.to_vec());
             let is_there = row.is_some();
             let aside = QuarantinedRow::of(owner, damaged, *at_ms, row.unwrap_or_default());
@@ -137,12 +137,12 @@ impl StoreJournal {
             })?;
             while !ops.is_empty() {
                 let step = ops.split_off(ops.len().saturating_sub(JOURNAL_STEP_ROWS_MAX));
-                store.submit(Write::Essential, step).await?;
+                store.submit(Write::Relief, step).await?;
             }
         }
         let keys = store.keys(Table::Quarantine, b"", None, usize::MAX)?;
         // Last: whoever is cut off before finds the same rows again.
-        store.submit(Write::Essential, keys.into_iter().map(|key| delete(Table::Quarantine, key)).collect()).await?;
+        store.submit(Write::Relief, keys.into_iter().map(|key| delete(Table::Quarantine, key)).collect()).await?;
         self.quarantine.load(&[]);
         Ok(())
     }

@@ -110,7 +110,9 @@ impl StoreJournal {
             claims.push(prepared.claims);
         }
         let bytes = advance.bytes();
-        let advanced = self.decide_between(Write::New, ADVANCE, bytes, advance, Advance::decide).await?;
+        // A host must start, and an app stop, on a full disk: the rows of a schedule are bounded.
+        let write = if step.begun.is_empty() { Write::Relief } else { Write::New };
+        let advanced = self.decide_between(write, ADVANCE, bytes, advance, Advance::decide).await?;
         drop(claims);
         for ((call, _), is_new) in step.begun.iter().zip(advanced.begun) {
             if is_new {
@@ -157,7 +159,7 @@ impl StoreJournal {
         });
         let schedules = schedules.collect();
         if !stale.is_empty() {
-            self.write_between(Write::New, ADVANCE, stale).await?;
+            self.write_between(Write::Relief, ADVANCE, stale).await?;
         }
         Ok(schedules)
     }

@@ -411,12 +411,22 @@ impl Medium for Disk {
         Ok(self.state().free_bytes)
     }
 
+    fn allocated_bytes(&self) -> io::Result<u64> {
+        let state = self.state();
+        Ok(state.files[&state.file(Path::new(DATABASE))?].blocks.len() as u64 * BLOCK)
+    }
+
     fn path(&self) -> &Path {
         Path::new(DATABASE)
     }
 }
 
 impl Tree for Disk {
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        let state = self.state();
+        Ok(state.files[&state.file(path)?].now.len() as u64)
+    }
+
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let state = self.state();
         if state.is_dead {

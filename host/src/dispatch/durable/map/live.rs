@@ -301,8 +301,11 @@ impl LiveMap {
             ErrorKind::Gone => {}
             ErrorKind::Fenced => self.core.lifecycle.fenced(error),
             _ => {
-                let cause = error as &dyn std::error::Error;
-                tracing::error!(map = %self.id, error = cause, "inputs of a map cannot be read");
+                // Of want of room the engine tells, once a minute.
+                if error.kind() != ErrorKind::Full {
+                    let cause = error as &dyn std::error::Error;
+                    tracing::error!(map = %self.id, error = cause, "inputs of a map cannot be read");
+                }
                 return Loaded::Failed;
             }
         }
