@@ -20,7 +20,7 @@ use super::format;
 use super::medium::Medium;
 use super::space::{self, Space};
 use super::writer::Write;
-use crate::limits::STORE_SPARE_BYTES;
+use crate::limits::{STORE_COMPACT_BYTES_MAX, STORE_SPARE_BYTES};
 
 /// Pages that redb may keep in memory.
 const CACHE_BYTES: usize = 64 << 20;
@@ -121,19 +121,52 @@ impl DatabaseFile {
         self.space.free_bytes()
     }
 
-    /// Returns the bytes that a write may use on a disk with little room: those of the disk, and those within the file.
+    /// Returns the bytes that a write may use on a disk with little room: those of the disk, and those within the file as
+    /// long as the disk has some, since redb may use a hole of the file instead. A disk without any gets the space
+    /// within the file back first.
     pub(super) fn room_bytes(&self) -> u64 {
         if self.space.is_due(Instant::now()) {
-            // Pages that the last commit has freed are free after the next one.
             let _lent = self.lend_reserve();
-            for _ in 0..2 {
-                if self.write(|db| Ok(db.begin_write()?.commit()?)).is_err() {
-                    return self.free_bytes();
+            if self.measure_space().is_ok() && self.is_worth_compacting() {
+                self.compact();
+                let _ = self.measure_space();
+            }
+        }
+        match self.free_bytes() {
+            free_bytes if Write::Essential.has_room(free_bytes) => {
+                free_bytes.saturating_add(self.space.free_bytes().unwrap_or_default())
+            }
+            free_bytes => free_bytes,
+        }
+    }
+
+    /// Whether compaction gives new work room, in some seconds.
+    fn is_worth_compacting(&self) -> bool {
+        let free_bytes = self.space.free_bytes().unwrap_or_default();
+        let allocated_bytes = self.medium.allocated_bytes().unwrap_or(u64::MAX);
+        let used_bytes = allocated_bytes.saturating_sub(free_bytes);
+        Write::New.has_room(free_bytes) && used_bytes <= STORE_COMPACT_BYTES_MAX
+    }
+
+    /// Gives the space within the file back to the disk. Readers wait meanwhile.
+    fn compact(&self) {
+        let began = Instant::now();
+        let mut opened = self.open.write();
+        let generation = opened.generation;
+        let Some(db) = &mut opened.db else { return };
+        let result = db.compact();
+        drop(opened);
+        match result {
+            Ok(_) => tracing::info!(elapsed = ?began.elapsed(), "the disk is full; the database was compacted"),
+            Err(error) => {
+                tracing::warn!(%error, "the disk is full, and the database cannot be compacted");
+                match self.faults.take() {
+                    Fault::Sync | Fault::Broken => drop(self.poisoned_by(Some(Arc::new(error.into())))),
+                    Fault::NoRoom => drop(self.reopen(generation)),
+                    Fault::None => {}
                 }
             }
-            let _ = self.measure_space();
         }
-        self.free_bytes().saturating_add(self.space.free_bytes().unwrap_or_default())
     }
 
     /// Measures the free bytes within the file. Reads all of it.

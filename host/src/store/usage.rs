@@ -23,6 +23,8 @@ use parking_lot::Mutex;
 
 pub(super) use self::changes::{CountedRow, UsageChanges, rows as usage_rows};
 pub(super) use self::owner::{app_of_record, file_row};
+#[cfg(test)]
+pub(super) use self::recount::counted;
 pub(super) use self::recount::{is_counted, recount};
 use super::table::Table;
 use crate::ids::AppName;

@@ -20,6 +20,7 @@ mod deploy;
 mod descriptors;
 mod dev;
 mod devices;
+mod disk;
 mod docs;
 mod durable;
 mod durable_clients;

@@ -70,7 +70,7 @@ impl Change {
 fn random_changes(random: &mut Random) -> Vec<Change> {
     (0..1 + random.below(5))
         .map(|_| {
-            let mut key = || format!("k{:03}", random.below(200)).into_bytes();
+            let mut key = || format!("a{}\0k{:03}", random.below(3), random.below(200)).into_bytes();
             let (key, other) = (key(), key());
             if random.one_in(8) {
                 return Change::Delete { key };

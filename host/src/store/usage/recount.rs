@@ -51,6 +51,16 @@ pub(crate) fn recount(
     Ok(counts)
 }
 
+/// Returns what a count from scratch finds, and whether the rows say that theirs is exact.
+#[cfg(test)]
+pub(crate) fn counted(db: &Database) -> Result<(HashMap<Box<str>, AppUsage>, bool), redb::Error> {
+    let is_exact = is_counted(db)?;
+    let transaction = db.begin_write()?;
+    let counts = count(&transaction)?;
+    transaction.abort()?;
+    Ok((counts, is_exact))
+}
+
 /// Writes the sizes of files into references without one.
 fn size_references(
     transaction: &WriteTransaction,
