@@ -163,7 +163,7 @@ fn key_value() -> Vec<Route> {
             ])
             .takes(bytes)
             .json::<ValueChanged>()
-            .fails(&[Code::UnknownApp, Code::DiskFull])
+            .fails(&[Code::UnknownApp, Code::DiskFull, Code::DiskQuota])
             .reads_body(),
         delete(DeleteValue, VALUE, Scope::Admin, "Delete a value")
             .with(&[APP, BUCKET, KEY])
@@ -186,7 +186,14 @@ fn calls() -> Vec<Route> {
         .takes(Content::Payload)
         .gives(202, "The call is on disk; its `location` is in the header", Content::json::<Call>())
         .gives(200, "The call has ended within the wait", Content::json::<Call>())
-        .fails(&[Code::UnknownApp, Code::UnknownFunction, Code::KeyReused, Code::Overloaded, Code::DiskFull])
+        .fails(&[
+            Code::UnknownApp,
+            Code::UnknownFunction,
+            Code::KeyReused,
+            Code::Overloaded,
+            Code::DiskFull,
+            Code::DiskQuota,
+        ])
         .reads_body(),
         get(ListCalls, "/api/v1/calls", Scope::Read, "Durable calls and maps, newest first, and calls under way")
             .with(&[
@@ -243,6 +250,7 @@ fn maps() -> Vec<Route> {
             Code::KeyReused,
             Code::Overloaded,
             Code::DiskFull,
+            Code::DiskQuota,
         ])
         .reads_body(),
         get(GetMap, "/api/v1/maps/{id}", Scope::Read, "State of a map, its counts and the sum of its receipts")
@@ -271,6 +279,7 @@ fn maps() -> Vec<Route> {
                 Code::MapClosed,
                 Code::Unavailable,
                 Code::DiskFull,
+                Code::DiskQuota,
             ])
             .reads_body(),
         get(GetMapInput, "/api/v1/maps/{id}/inputs/{index}", Scope::Read, "One input of a map")

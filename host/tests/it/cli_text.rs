@@ -377,6 +377,13 @@ fn help_of_serve() {
                   --weight <APP=N>
                       Give APP the share of N other apps while apps compete for the device. Repeatable
 
+                  --app-disk <SIZE>
+                      Keep at most SIZE on disk for each app, such as 20GiB: key-value data, durable calls and
+                      maps, with their inputs and results. Above it, an app reads and deletes, and its writes
+                      are refused. Default: a quarter of the disk
+
+                      [env: BIREME_APP_DISK=]
+
                   --keep <[APP=]TIME>
                       Delete durable calls and maps this long after their end: 90s, 30m, 12h, 7d (the default).
                       APP=TIME sets it for one app
@@ -744,6 +751,12 @@ fn help_of_dev() {
                       not in it. Default: half of the machine's memory, or of its control group
 
                       [env: BIREME_MEMORY_MAX=]
+                  --app-disk <SIZE>
+                      Keep at most SIZE on disk for each app, such as 20GiB: key-value data, durable calls and
+                      maps, with their inputs and results. Above it, an app reads and deletes, and its writes
+                      are refused. Default: a quarter of the disk
+
+                      [env: BIREME_APP_DISK=]
 
               -h, --help
                       Print help (see a summary with '-h')
@@ -785,6 +798,8 @@ fn help_of_doctor() {
                                      to DIR, then remove them. Stop the host first
                   --export <DIR>     Directory for the rows that `--repair` removes: `quarantine.jsonl`, one row
                                      per line
+                  --compact          Give the space that deleted rows have left in the database back to the
+                                     disk. Stop the host first; it takes as long as writing the database anew
               -h, --help             Print help
 
             Global options:
@@ -798,6 +813,7 @@ fn help_of_doctor() {
             Examples:
               bireme doctor --json
               bireme doctor --repair --export /tmp/rows
+              bireme doctor --compact
         "#]],
     );
 }

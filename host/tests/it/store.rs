@@ -51,7 +51,7 @@ fn a_data_directory_of_every_format_is_opened_and_everything_is_there() {
 /// The old component read its count as JSON and set it; the present one adds to it.
 #[test]
 fn an_app_that_is_deployed_anew_counts_on_from_what_the_old_one_kept() {
-    for format in [1, 2] {
+    for format in [1, 2, 3] {
         let data = data_of_format(format);
         let mut server = Server::start_over(data.path(), &[]);
         finds_everything(&server, 0);
@@ -76,7 +76,7 @@ fn an_app_that_is_deployed_anew_counts_on_from_what_the_old_one_kept() {
 fn a_server_killed_while_it_opens_its_database_finds_everything_at_the_next_start() {
     let mut killed = Vec::new();
     for point in FAIL_POINTS.iter().filter(|point| point.starts_with("store.")) {
-        for (data, is_new) in [(data_of_format(1), false), (data_of_format(2), false), (fresh_data(), true)] {
+        for (data, is_new) in [(data_of_format(1), false), (data_of_format(3), false), (fresh_data(), true)] {
             let mut command = command(data.path(), &["--json", "serve", "--listen", "127.0.0.1:0"]);
             command.env("BIREME_FAIL_POINT", format!("{point}@1"));
             // Not every point lies on the way to both.
@@ -90,7 +90,8 @@ fn a_server_killed_while_it_opens_its_database_finds_everything_at_the_next_star
             assert_eq!(server.stop(), 0);
         }
     }
-    for point in ["store.migrate.number", "store.migrate.after", "store.write.before", "store.sync.after"] {
+    let migration = ["store.migrate.number", "store.migrate.after", "store.count.before", "store.count.rows"];
+    for point in migration.into_iter().chain(["store.count.after", "store.write.before", "store.sync.after"]) {
         assert!(killed.contains(&(point, false)), "{point}: {killed:?}");
     }
     for point in ["store.publish.before", "store.publish.after", "store.set-len.after"] {
