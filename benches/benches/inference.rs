@@ -27,11 +27,8 @@ const CALLERS: [usize; 3] = [1, 16, 256];
 const REQUESTS_AT_ONCE: u64 = 20_000;
 
 fn main() -> ExitCode {
-    if std::env::args().skip(1).eq(["worker"]) {
-        return match bireme::worker::run(None) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
-        };
+    if guest::ran_as_child() {
+        return ExitCode::SUCCESS;
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = guest::runtime(threads);

@@ -49,7 +49,7 @@ impl Served {
         let directories = Directories::resolve(Some(data.path())).expect("a given directory needs no home");
         let mut config = Config::new(directories, &[]).expect("no grant can be wrong");
         config.inference.noop_model = true;
-        // The bench is its own worker, as the host is: see `main` of the bench `inference`.
+        // The bench is its own worker and compiler, as the host is: see `ran_as_child`.
         config.inference.worker = WorkerProgram::this_binary();
         set_up(&mut config);
         let host = Host::build(config, Arc::new(NoLog)).expect("the host can be set up");
@@ -90,6 +90,18 @@ impl Served {
     pub fn find(&self, function: &str) -> FunctionRef {
         find_function(&self.program, function).expect("the guest has the function")
     }
+}
+
+/// Whether this process was a worker or a compiler of a bench, and is done. Every `main` that starts a `Served` asks
+/// first.
+pub fn ran_as_child() -> bool {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.as_slice() {
+        [role] if role == "worker" => bireme::worker::run(None).expect("the host ends first"),
+        [role] if role == "compiler" => bireme::compiler::run().expect("the host ends first"),
+        _ => return false,
+    }
+    true
 }
 
 /// Returns the host's runtime, on so many threads.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::app::build::BuildDirs;
 use crate::budgets::{MEMORY_MIN, MemoryPlan, machine_bytes};
+use crate::compiler::CompilerConfig;
 use crate::devices::{DeviceChoice, DeviceName};
 use crate::inference::{InferenceConfig, WorkerProgram};
 use crate::limits::{BatchLimits, INFERENCE_BYTES_MAX};
@@ -107,10 +108,12 @@ pub struct Config {
     pub grants: Grants,
     /// Secrets and configuration values for the apps.
     pub settings: Settings,
-    /// Limits of the sandbox, and the ways in which it compiles and resets memory.
+    /// Limits of the sandbox, and its way to reset memory.
     pub engine: EngineConfig,
     /// Division of the host's memory.
     pub(crate) memory: MemoryPlan,
+    /// Compiler process and its limits.
+    pub compiler: CompilerConfig,
     /// Models, device and worker processes.
     pub inference: InferenceConfig,
     /// Bytes that each app may keep on disk; a quarter of the disk unless given.
@@ -137,6 +140,7 @@ impl Config {
             settings: Settings::default(),
             engine: EngineConfig::default(),
             memory: MemoryPlan::of_machine(),
+            compiler: CompilerConfig::default(),
             inference,
             app_disk_max: None,
         })

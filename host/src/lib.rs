@@ -20,6 +20,8 @@ pub mod store;
 pub(crate) mod deploy;
 pub mod dispatch;
 
+pub mod compiler;
+
 pub mod sandbox;
 
 pub mod logs;

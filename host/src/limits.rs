@@ -157,6 +157,14 @@ pub(crate) const INFERENCE_BYTES_MAX: usize = 1 << 30;
 
 /// Bytes of the largest component.
 pub(crate) const COMPONENT_BYTES_MAX: u64 = 64 * MIB;
+/// Time to compile one component, unless `--compile-max` sets another: three times that of the largest on two cores.
+pub(crate) const COMPILE_TIME_DEFAULT: Duration = Duration::from_secs(120);
+/// Bytes of memory to compile one component, unless `--compile-max` sets others.
+pub(crate) const COMPILE_MEMORY_BYTES_DEFAULT: u64 = 2_048 * MIB;
+/// Bytes of compiled functions that the compiler process caches.
+pub(crate) const COMPILE_CACHE_BYTES_MAX: usize = 128 << 20;
+/// Bytes of the native code of one component.
+pub(crate) const NATIVE_CODE_BYTES_MAX: u64 = 1_024 * MIB;
 /// Bytes of a component's manifest, `bireme.toml`.
 pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 * KIB;
 /// Bytes of the largest metadata document.

@@ -21,6 +21,7 @@ use crate::app::artifact::{ArtifactCache, ArtifactError};
 use crate::app::metadata::Metadata;
 use crate::app::{ComponentBytes, DescribedApp};
 use crate::budgets::Budgets;
+use crate::compiler::Compiler;
 use crate::config::Config;
 use crate::deploy::{Deployments, LoadError, Loader};
 use crate::devices::DeviceRefused;
@@ -134,7 +135,8 @@ impl Host {
         let logs = Logs::new(log);
         let dispatcher = Dispatcher::new(sandbox.clone(), services, logs.clone(), metrics.calls.clone());
         let durable = dispatcher.durable(&storage);
-        let loader = Arc::new(Loader::new(sandbox.clone(), artifacts, config.settings.clone()));
+        let compiler = Compiler::new(config.compiler.clone());
+        let loader = Arc::new(Loader::new(sandbox.clone(), artifacts, compiler, config.settings.clone()));
         let grants = config.grants.clone();
         let deployments = Deployments::new(loader.clone(), dispatcher.clone(), &storage, grants, inference.clone());
         let deployments = Arc::new(deployments);

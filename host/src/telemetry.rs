@@ -73,6 +73,11 @@ pub(crate) fn app_line(app: &str, line: String) {
     queue(app, line.into_bytes());
 }
 
+/// Queues one line of the host for standard error. Never waits.
+pub(crate) fn note(line: String) {
+    queue(HOST, line.into_bytes());
+}
+
 fn queue(source: &str, mut line: Vec<u8>) {
     line.truncate(LOG_LINE_BYTES_MAX + PREFIX_BYTES_MAX);
     if line.last() != Some(&b'\n') {

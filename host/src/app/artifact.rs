@@ -1,5 +1,6 @@
-//! Cache of compiled components on disk: Cranelift runs once for each component and engine, later starts load its
-//! output.
+//! Cache of compiled components on disk: each is compiled once for an engine, later starts load its native code.
+//!
+//! Not here: the compiler (`compiler`).
 //!
 //! Invariant: native code is loaded only if this install wrote it. Each file carries an HMAC-SHA256 under a key that is
 //! created with the cache (mode 0600); the tag is checked on the very bytes that are then loaded, so nothing can be
@@ -34,8 +35,8 @@ pub(crate) struct ArtifactCache {
 pub enum ArtifactError {
     #[error("cannot prepare the cache directory `{}`", dir.display())]
     Directory { dir: PathBuf, source: io::Error },
-    #[error("the component does not compile: {0:#}")]
-    Compile(wasmtime::Error),
+    #[error("the compiled component does not fit this engine: {0:#}")]
+    Load(wasmtime::Error),
 }
 
 impl ArtifactCache {
@@ -52,34 +53,28 @@ impl ArtifactCache {
         prepare().map_err(|source| ArtifactError::Directory { dir: dir.to_owned(), source })
     }
 
-    /// Returns the compiled component, from the cache or, if `check` agrees, from Cranelift. Blocks for as long as that
-    /// takes (about a second for 2 MB).
-    pub(crate) fn load<E: From<ArtifactError>>(
+    /// Returns the compiled component, if the cache has it. Blocks for a read of the disk.
+    pub(crate) fn load(&self, engine: &wasmtime::Engine, component: &ComponentBytes) -> Option<Compiled> {
+        self.load_kept(engine, &self.path(engine, component))
+    }
+
+    /// Keeps the native code that the compiler made of a component, and loads it. Blocks for a write of the disk.
+    pub(crate) fn keep(
         &self,
         engine: &wasmtime::Engine,
         component: &ComponentBytes,
-        check: impl FnOnce() -> Result<(), E>,
-    ) -> Result<Component, E> {
-        // Without the description, which does not change the code: one compilation, before and after `describe`.
+        native: &[u8],
+    ) -> Result<Compiled, ArtifactError> {
         let path = self.path(engine, component);
-        if let Some(loaded) = self.load_kept(engine, &path) {
-            return Ok(loaded);
-        }
-        check()?;
-        let native = engine.precompile_component(component.code()).map_err(ArtifactError::Compile)?;
-        if let Err(error) = self.keep(&path, &native) {
+        if let Err(error) = self.write(&path, native) {
             // A full or read-only disk costs the next start a second, not this one its result.
             tracing::warn!(path = %path.display(), %error, "cannot keep the compiled component");
         }
-        // SAFETY: `native` came from `precompile_component` of this same engine one line above.
+        // SAFETY: `native` is the output of `precompile_component` in the compiler process, a fork of this binary that
+        // reached this one over a private socket in sealed memory; wasmtime itself checks version and settings.
         #[expect(unsafe_code, reason = "the only way to load what Cranelift produced")]
-        let loaded = unsafe { Component::deserialize(engine, &native) };
-        Ok(loaded.map_err(ArtifactError::Compile)?)
-    }
-
-    /// Whether the cache has a file for this component, not yet verified.
-    pub(crate) fn has(&self, engine: &wasmtime::Engine, component: &ComponentBytes) -> bool {
-        self.path(engine, component).is_file()
+        let loaded = unsafe { Component::deserialize(engine, native) };
+        loaded.map_err(ArtifactError::Load)
     }
 
     fn load_kept(&self, engine: &wasmtime::Engine, path: &Path) -> Option<Component> {
@@ -91,12 +86,12 @@ impl ArtifactCache {
             return None;
         }
         // SAFETY: the tag, computed under a key that only this install has, covers these very bytes and their name, so
-        // `keep` wrote them from `precompile_component`; wasmtime itself checks version and settings.
+        // `write` had them from the compiler process; wasmtime itself checks version and settings.
         #[expect(unsafe_code, reason = "the only way to load what Cranelift produced")]
         unsafe { Component::deserialize(engine, native) }.ok()
     }
 
-    fn keep(&self, path: &Path, native: &[u8]) -> io::Result<()> {
+    fn write(&self, path: &Path, native: &[u8]) -> io::Result<()> {
         let tag = self.mac(path, native).finalize().into_bytes();
         let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
         file.write_all(&tag)?;
@@ -116,6 +111,8 @@ impl ArtifactCache {
 
     fn path(&self, engine: &wasmtime::Engine, component: &ComponentBytes) -> PathBuf {
         use std::hash::{DefaultHasher, Hash, Hasher};
+        // Without the description, which does not change the code: one compilation, before and after `describe`. The
+        // hash lacks the processor's features, which wasmtime checks.
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let digest = hex::encode(component.code_digest());
@@ -178,8 +175,9 @@ mod tests {
         ComponentBytes::new(b"\0asm\x0d\0\x01\0".to_vec()).unwrap()
     }
 
-    fn load(cache: &ArtifactCache, engine: &wasmtime::Engine) {
-        cache.load(engine, &component(), || Ok::<(), ArtifactError>(())).unwrap();
+    fn keep(cache: &ArtifactCache, engine: &wasmtime::Engine) {
+        let native = engine.precompile_component(component().code()).unwrap();
+        cache.keep(engine, &component(), &native).unwrap();
     }
 
     #[test]
@@ -188,11 +186,12 @@ mod tests {
         let engine = engine();
         let path = {
             let cache = ArtifactCache::open(dir.path()).unwrap();
-            load(&cache, &engine);
+            keep(&cache, &engine);
             cache.path(&engine, &component())
         };
         let cache = ArtifactCache::open(dir.path()).unwrap();
-        assert!(cache.load_kept(&engine, &path).is_some());
+        assert!(cache.load(&engine, &component()).is_some());
+        assert_eq!(cache.path(&engine, &component()), path);
     }
 
     #[test]
@@ -200,7 +199,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let engine = engine();
         let cache = ArtifactCache::open(dir.path()).unwrap();
-        load(&cache, &engine);
+        keep(&cache, &engine);
         let path = cache.path(&engine, &component());
         let good = fs::read(&path).unwrap();
 
@@ -219,7 +218,7 @@ mod tests {
         assert!(cache.load_kept(&engine, &other).is_none());
 
         // The app still starts.
-        load(&cache, &engine);
+        keep(&cache, &engine);
         assert_eq!(fs::read(&path).unwrap(), good);
     }
 
@@ -236,7 +235,7 @@ mod tests {
         let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let engine = engine();
         let cache = ArtifactCache::open(theirs.path()).unwrap();
-        load(&cache, &engine);
+        keep(&cache, &engine);
         let name = cache.path(&engine, &component());
         let here = ours.path().join(name.file_name().unwrap());
         fs::copy(&name, &here).unwrap();

@@ -97,6 +97,11 @@ impl ComponentBytes {
         &self.bytes[..self.code.bytes]
     }
 
+    /// Returns `code` as a handle of its own.
+    pub(crate) fn code_bytes(&self) -> Bytes {
+        self.bytes.slice(..self.code.bytes)
+    }
+
     /// Returns the SHA-256 of `code`.
     pub(crate) fn code_digest(&self) -> [u8; 32] {
         self.code.hasher.clone().finalize().into()

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::compile_max;
 use super::exit::Exit;
 use crate::config::{Config, Directories};
 use crate::settings::OperatorToken;
@@ -54,6 +55,8 @@ impl Global {
 
     /// Returns the default configuration with these outbound grants.
     pub(crate) fn config(&self, grants: &[String]) -> Result<Config, Exit> {
-        Ok(Config::new(self.directories()?, grants)?)
+        let mut config = Config::new(self.directories()?, grants)?;
+        config.compiler.progress = compile_max::print_progress;
+        Ok(config)
     }
 }

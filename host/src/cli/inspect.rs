@@ -33,7 +33,6 @@ impl Inspect {
             // Only a component without metadata needs an engine.
             None => {
                 let host = Host::build(global.config(&[])?, std::sync::Arc::new(NoLog))?;
-                located.announce_compile(&host).await;
                 located.describe(&host).await?.1
             }
         };

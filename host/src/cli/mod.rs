@@ -18,6 +18,7 @@ mod bounded_input;
 mod build;
 mod case_file;
 mod classify;
+mod compile_max;
 mod completions;
 mod demo;
 mod dev;
@@ -132,8 +133,11 @@ enum Command {
 /// Runs the command line of this process and returns its exit status.
 pub fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
-    if words.next().as_deref() == Some("worker") {
-        return worker::run(words);
+    match words.next().as_deref() {
+        Some("worker") => return worker::run(words),
+        // Without a log: its thread must not be there when the process forks.
+        Some("compiler") => return compiler_process(),
+        _ => {}
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -188,6 +192,11 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(exit) => exit.report(global.json),
     }
+}
+
+/// Runs the process that compiles for a host. Not a user command: hidden from help and completions.
+fn compiler_process() -> ExitCode {
+    crate::compiler::run().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
 
 fn with_runtime(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> {

@@ -63,18 +63,20 @@ impl Run {
             return watch::run(watched, global).await;
         }
         let (app, name) = target::split(&self.target)?;
-        let host = self.host(global)?;
+        let host = self.host(&self.settings, global)?;
         let (file, (app, grants)) = (app, target::resolve(app, &host).await?);
 
         let function = function_lookup::find(&app.metadata, name, None)?;
         let (input, trailing) = input::read(function, &self.file, &self.input, &[])?;
         let json = global.json || trailing.json;
         let global = &global.with(trailing.value("data"), trailing.json, trailing.verbose);
+        let settings = self.settings.and(&trailing.settings);
         // Options behind the target are known only now, and these are of all that the host is made of.
-        let host = if trailing.value("data").is_some() || trailing.verbose { self.host(global)? } else { host };
+        let is_other = trailing.value("data").is_some() || trailing.verbose || trailing.settings.compile_max.is_some();
+        let host = if is_other { self.host(&settings, global)? } else { host };
         trailing.device.into_iter().for_each(|device| host.inference.choose(device));
         host.inference.check_device().await.map_err(|refused| Exit { is_json: json, ..refused.into() })?;
-        let config = self.settings.and(&trailing.settings).config(global)?;
+        let config = settings.config(global)?;
         let grants = config.grants.with(&grants).map_err(ConfigError::from)?;
         let program = host.loader.with_settings(config.settings).program(&app, &grants).await;
         let program = program.map_err(|error| Exit::from(error).about(file))?;
@@ -93,9 +95,9 @@ impl Run {
         printing::print(&finished, function, self.receipt || trailing.receipt, json)
     }
 
-    fn host(&self, global: &Global) -> Result<Host, Exit> {
+    fn host(&self, settings: &AppSettings, global: &Global) -> Result<Host, Exit> {
         let log = StderrLog::new(if global.verbose { Level::Trace } else { Level::Info });
-        let mut config = self.settings.config(global)?;
+        let mut config = settings.config(global)?;
         config.inference.device = self.on.device;
         Ok(Host::build(config, log)?)
     }

@@ -16,9 +16,6 @@ use crate::ids::AppName;
 use crate::server::Host;
 use crate::tasks::blocking;
 
-/// Smallest component whose compilation is announced: it takes about a second.
-const ANNOUNCED_BYTES_MIN: usize = 2 << 20;
-
 /// Note to a build that takes longer than the next one will.
 pub(crate) const FIRST_BUILD: &str = "the first build compiles the SDK, once for all apps: about half a minute";
 
@@ -144,14 +141,6 @@ impl AppFile {
         Some((self.path.clone(), DescribedApp { component: self.component.clone(), metadata }))
     }
 
-    /// Prints a note to stderr if compilation will take a while.
-    pub(crate) async fn announce_compile(&self, host: &Host) {
-        let bytes = self.component.bytes.len();
-        if bytes >= ANNOUNCED_BYTES_MIN && !host.loader.is_compiled(&self.component).await {
-            output::note(&format!("compiling `{}` ({})…", self.path.display(), output::bytes(bytes as u64)));
-        }
-    }
-
     pub(crate) fn component(&self) -> &ComponentBytes {
         &self.component
     }
@@ -175,7 +164,7 @@ impl AppFile {
     }
 
     /// Returns the app's name: that of the manifest, or the file's without its endings.
-    fn stem(&self) -> String {
+    pub(crate) fn stem(&self) -> String {
         if let Some(given) = self.manifest.as_ref().and_then(Manifest::name).map(AppName::as_str) {
             return given.to_owned();
         }
@@ -208,7 +197,6 @@ impl AppFile {
 /// Opens, builds and describes `app`. Also returns the grants that its manifest has for commands on this machine.
 pub(crate) async fn resolve(app: &str, host: &Host) -> Result<(DescribedApp, Vec<String>), Exit> {
     let located = locate(app, &host.config.directories.builds()).await?;
-    located.announce_compile(host).await;
     let grants = located.grants();
     Ok((located.describe(host).await?.1, grants))
 }

@@ -66,6 +66,8 @@ codes! {
     Cancelled = "cancelled", exit 69, http 503: "the call was given up before it ended";
     CannotListen = "cannot-listen", exit 1: "the address to listen on is not available";
     CannotWatch = "cannot-watch", exit 1: "the app's directory cannot be watched";
+    CompileLimit = "compile-limit", exit 1, http 422: "the component takes more time or memory to compile than it may";
+    CompilerDied = "compiler-died", exit 1, http 500: "the compiler ended before its answer";
     Config = "config", exit 2, http 400: "a setting or a grant cannot be used";
     Crashed = "crashed", exit 1, http 502: "the function panicked or trapped";
     DepthExceeded = "depth-exceeded", exit 1, http 508: "calls within calls are nested too deep";

@@ -9,6 +9,7 @@ use crate::app::kind::{AppKind, NotAnApp};
 use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, DescribedApp};
 use crate::codes::Code;
+use crate::compiler::{CompileError, Compiler};
 use crate::ids::{AppName, NameError};
 use crate::outbound::Grants;
 use crate::sandbox::{Program, ProgramError, Sandbox, SandboxError};
@@ -21,6 +22,8 @@ use crate::tasks::blocking;
 pub enum LoadError {
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    #[error(transparent)]
+    Compile(#[from] CompileError),
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
     #[error(transparent)]
@@ -49,7 +52,10 @@ impl LoadError {
     /// Returns the error code for users.
     pub(crate) fn code(&self) -> Code {
         match self {
-            Self::Artifact(ArtifactError::Compile(_)) | Self::NotAnApp(_) => Code::BadComponent,
+            Self::NotAnApp(_) => Code::BadComponent,
+            Self::Compile(error) => error.code(),
+            // The compiler and the host differ.
+            Self::Artifact(ArtifactError::Load(_)) => Code::CompilerDied,
             Self::Artifact(_) => Code::Io,
             Self::Sandbox(SandboxError::Engine(_)) => Code::Sandbox,
             Self::Footprint(_)
@@ -63,22 +69,27 @@ impl LoadError {
     }
 }
 
+/// Name in messages of a component that was not described yet.
+const UNNAMED: &str = "a component";
+
 /// Loader of one host.
 pub struct Loader {
     sandbox: Arc<Sandbox>,
     artifacts: Arc<ArtifactCache>,
+    compiler: Arc<Compiler>,
     settings: Settings,
 }
 
 impl Loader {
     /// Makes a loader that gives apps these settings.
-    pub(crate) fn new(sandbox: Arc<Sandbox>, artifacts: ArtifactCache, settings: Settings) -> Self {
-        Self { sandbox, artifacts: Arc::new(artifacts), settings }
+    pub(crate) fn new(sandbox: Arc<Sandbox>, artifacts: ArtifactCache, compiler: Compiler, settings: Settings) -> Self {
+        Self { sandbox, artifacts: Arc::new(artifacts), compiler: Arc::new(compiler), settings }
     }
 
     /// Returns a loader with other settings.
     pub(crate) fn with_settings(&self, settings: Settings) -> Self {
-        Self { sandbox: self.sandbox.clone(), artifacts: self.artifacts.clone(), settings }
+        let Self { sandbox, artifacts, compiler, .. } = self;
+        Self { sandbox: sandbox.clone(), artifacts: artifacts.clone(), compiler: compiler.clone(), settings }
     }
 
     /// Returns a component's metadata: its section, or else the result of its `describe`. A stock component is an app
@@ -90,7 +101,7 @@ impl Loader {
             Err(error) => return Err(error.into()),
         }
         if AppKind::of(component.code())?? == AppKind::Described {
-            let compiled = self.compile(component).await?;
+            let compiled = self.compile(component, stem.unwrap_or(UNNAMED)).await?;
             return Ok(self.sandbox.describe(&compiled).await?);
         }
         stock_metadata(stem)
@@ -111,8 +122,7 @@ impl Loader {
 
     /// Compiles and links an app, within `grants`. Makes nothing callable yet.
     pub(crate) async fn program(&self, app: &DescribedApp, grants: &Grants) -> Result<Arc<Program>, LoadError> {
-        check_name(app)?;
-        let compiled = self.compile(&app.component).await?;
+        let compiled = self.compile_app(app).await?;
         self.link(&compiled, app, grants)
     }
 
@@ -129,22 +139,27 @@ impl Loader {
         Ok(Arc::new(program))
     }
 
-    /// Whether a component is in the compile cache, so that loading it is quick.
-    pub(crate) async fn is_compiled(&self, component: &ComponentBytes) -> bool {
-        let (artifacts, engine, component) = (self.artifacts.clone(), self.sandbox.engine().clone(), component.clone());
-        blocking(move || artifacts.has(&engine, &component)).await
+    /// Compiles an app. Links nothing, and needs no lock.
+    pub(crate) async fn compile_app(&self, app: &DescribedApp) -> Result<Compiled, LoadError> {
+        check_name(app)?;
+        self.compile(&app.component, app.metadata.app.name.as_str()).await
     }
 
-    /// Compiles on a thread of its own, once for each component.
-    pub(crate) async fn compile(&self, component: &ComponentBytes) -> Result<Compiled, LoadError> {
+    /// Compiles a component, called `name` in messages, unless it was compiled before. Dropping the future ends the
+    /// compile.
+    pub(crate) async fn compile(&self, component: &ComponentBytes, name: &str) -> Result<Compiled, LoadError> {
+        let (artifacts, engine, kept) = (self.artifacts.clone(), self.sandbox.engine().clone(), component.clone());
+        let loaded = blocking(move || match artifacts.load(&engine, &kept) {
+            Some(loaded) => Ok(Some(loaded)),
+            // The engine would refuse it as well, but after half a minute of Cranelift for a component of 20 MB.
+            None => Footprint::of(kept.code()).check().map(|()| None),
+        });
+        if let Some(loaded) = loaded.await? {
+            return Ok(loaded);
+        }
+        let native = self.compiler.compile(name, component.code_bytes()).await?;
         let (artifacts, engine, component) = (self.artifacts.clone(), self.sandbox.engine().clone(), component.clone());
-        blocking(move || {
-            artifacts.load(&engine, &component, || {
-                // The engine would refuse it as well, but after half a minute of Cranelift for a component of 20 MB.
-                Ok(Footprint::of(component.code()).check()?)
-            })
-        })
-        .await
+        Ok(blocking(move || artifacts.keep(&engine, &component, &native)).await?)
     }
 }
 

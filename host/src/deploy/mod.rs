@@ -6,9 +6,12 @@
 //! - An answered `deploy`, `rollback` or `stop` is on disk. The component is synced before the record that names it,
 //!   and the record before a call reaches the new version.
 //! - Changes are made one at a time; running calls keep the version that they began with.
+//! - Components are compiled before a change begins, so that no change waits for a compile; a client that disconnects
+//!   ends the compile, and never a change that has begun.
 //! - A version's new capabilities are accepted before it is live.
 //! - An app that cannot be restored stays in the history, and does not stop the host.
 
+mod error;
 mod history;
 mod loader;
 mod warnings;
@@ -18,82 +21,26 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use self::error::MESSAGE_BYTES_MAX;
 use self::history::History;
+use crate::app::artifact::Compiled;
 use crate::app::capabilities::{self, Capability};
 use crate::app::metadata::{Metadata, MetadataError};
-use crate::app::{ComponentBytes, ComponentError, DescribedApp};
+use crate::app::{ComponentBytes, DescribedApp};
 use crate::clock::unix_ms;
-use crate::codes::Code;
 use crate::dispatch::Dispatcher;
 use crate::ids::{AppName, Version};
 use crate::inference::Inference;
-use crate::outbound::{Grants, PolicyError};
+use crate::outbound::Grants;
 use crate::sandbox::Program;
 use crate::storage::{Apps, Blobs, Pushed, Storage, StorageError};
-use crate::tasks::blocking;
+use crate::tasks::{blocking, to_the_end};
 
-pub(crate) use history::RollbackError;
+pub(crate) use error::DeployError;
 pub(crate) use loader::{LoadError, Loader};
 pub(crate) use warnings::{Warning, WarningKind};
 
 pub(crate) use crate::storage::{Action, AppRecord as Record};
-
-/// Bytes of a deployment's message.
-const MESSAGE_BYTES_MAX: usize = 1_000;
-
-/// A change that was refused or failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub(crate) enum DeployError {
-    #[error(transparent)]
-    Component(#[from] ComponentError),
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    #[error("a grant cannot be used")]
-    Grant(#[from] PolicyError),
-    #[error("version {version} of `{app}` declares what was not accepted: {}", list(added))]
-    NotAccepted { app: AppName, version: Version, added: Vec<Capability> },
-    #[error("the message is {bytes} bytes, over the limit of {MESSAGE_BYTES_MAX}")]
-    Message { bytes: usize },
-    #[error("no app `{app}` was ever deployed here")]
-    UnknownApp { app: String },
-    #[error("`{app}` is stopped already")]
-    Stopped { app: AppName },
-    #[error("`{app}` cannot go back")]
-    Rollback { app: AppName, source: RollbackError },
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    #[error("the record names `{digest}`, which is no SHA-256; deploy the app again")]
-    Digest { digest: String },
-    #[error("another host has changed `{app}` meanwhile; look at its history, then deploy again")]
-    Conflict { app: AppName },
-}
-
-impl DeployError {
-    /// Returns the error code for users.
-    pub(crate) fn code(&self) -> Code {
-        match self {
-            Self::Component(_) => Code::BadComponent,
-            // The engine of this host runs; it is the component that it cannot.
-            Self::Load(LoadError::Sandbox(_)) => Code::BadApp,
-            Self::Load(error) => error.code(),
-            Self::Grant(_) => Code::Config,
-            Self::Message { .. } | Self::Rollback { source: RollbackError::Ambiguous { .. }, .. } => Code::BadQuery,
-            Self::NotAccepted { .. } => Code::NotAccepted,
-            Self::UnknownApp { .. } => Code::UnknownApp,
-            Self::Stopped { .. } => Code::AppStopped,
-            Self::Rollback { source: RollbackError::Unknown { .. }, .. } => Code::UnknownVersion,
-            Self::Rollback { .. } => Code::NoRollback,
-            Self::Storage(error) => error.code(),
-            Self::Digest { .. } => Code::Store,
-            Self::Conflict { .. } => Code::Overloaded,
-        }
-    }
-}
-
-fn list(capabilities: &[Capability]) -> String {
-    capabilities.iter().map(Capability::to_string).collect::<Vec<_>>().join(", ")
-}
 
 /// Request to deploy a component.
 pub(crate) struct DeployRequest {
@@ -221,13 +168,27 @@ impl Deployments {
         Ok(())
     }
 
-    /// Deploys a component: describes, compiles and links it, checks its new capabilities, stores it, makes it live.
-    pub(crate) async fn deploy(&self, request: DeployRequest) -> Result<DeployOutcome, DeployError> {
+    /// Deploys a component: describes and compiles it, links it, checks its new capabilities, stores it, makes it live.
+    pub(crate) async fn deploy(self: &Arc<Self>, request: DeployRequest) -> Result<DeployOutcome, DeployError> {
         if let Some(bytes) = request.message.as_ref().map(String::len).filter(|bytes| *bytes > MESSAGE_BYTES_MAX) {
             return Err(DeployError::Message { bytes });
         }
+        // What is wrong with the request shows before a compile.
+        request.grants.iter().try_for_each(|grants| self.grants.with(grants).map(drop))?;
+        let app = self.with_metadata(request.component.clone()).await?;
+        let compiled = self.loader.compile_app(&app).await?;
+        let deployments = self.clone();
+        to_the_end(async move { deployments.swap(request, app, compiled).await }).await
+    }
+
+    /// Makes a compiled version live.
+    async fn swap(
+        &self,
+        request: DeployRequest,
+        app: DescribedApp,
+        compiled: Compiled,
+    ) -> Result<DeployOutcome, DeployError> {
         let _one = self.one_at_a_time.lock().await;
-        let app = self.with_metadata(request.component).await?;
         let name = app.metadata.app.name.clone();
         let version = app.component.version();
         let live = self.dispatcher.program(name.as_str());
@@ -241,6 +202,9 @@ impl Deployments {
         };
         let added: Vec<Capability> = declared.difference(&before).cloned().collect();
         let removed: Vec<Capability> = before.difference(&declared).cloned().collect();
+        let kept = last.as_ref().map(|record| record.grants.clone()).unwrap_or_default();
+        let grants = request.grants.unwrap_or_else(|| kept.clone());
+        let program = self.loader.link(&compiled, &app, &self.grants.with(&grants)?)?;
         let is_accepted = match &request.accept {
             AcceptedCapabilities::All => true,
             AcceptedCapabilities::Listed(listed) => added.iter().all(|capability| listed.contains(capability)),
@@ -249,9 +213,6 @@ impl Deployments {
             return Err(DeployError::NotAccepted { app: name, version, added });
         }
 
-        let kept = last.as_ref().map(|record| record.grants.clone()).unwrap_or_default();
-        let grants = request.grants.unwrap_or_else(|| kept.clone());
-        let program = self.loader.program(&app, &self.grants.with(&grants)?).await?;
         let warnings = self.warnings(&program).await;
         let previous = live.map(|program| program.version().clone());
         let is_same = previous.as_ref() == Some(&version) && last.is_some_and(|last| last.is_live()) && grants == kept;
@@ -288,18 +249,43 @@ impl Deployments {
     }
 
     /// Makes an earlier version live again, with its grants of then: the previous one, or the one with the prefix `to`.
-    pub(crate) async fn rollback(&self, app: &str, to: Option<&str>) -> Result<DeployOutcome, DeployError> {
+    pub(crate) async fn rollback(self: &Arc<Self>, app: &str, to: Option<&str>) -> Result<DeployOutcome, DeployError> {
+        // Again only if another change came in between.
+        loop {
+            let (name, target) = self.rollback_target(app, to)?;
+            let (program, metadata) = self.load_version(&target).await?;
+            let (deployments, to) = (self.clone(), to.map(str::to_owned));
+            let swap = async move { deployments.swap_back(&name, to.as_deref(), target, program, metadata).await };
+            if let Some(outcome) = to_the_end(swap).await? {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    fn rollback_target(&self, app: &str, to: Option<&str>) -> Result<(AppName, Record), DeployError> {
+        let apps = self.apps.lock();
+        let (name, entry) = find(&apps, app)?;
+        let target = entry.history.rollback(to);
+        let target = target.map_err(|source| DeployError::Rollback { app: name.clone(), source })?;
+        Ok((name.clone(), target.clone()))
+    }
+
+    /// Makes the loaded version of a record live; `None` if the rollback now leads to another record.
+    async fn swap_back(
+        &self,
+        app: &AppName,
+        to: Option<&str>,
+        target: Record,
+        program: Arc<Program>,
+        metadata: Metadata,
+    ) -> Result<Option<DeployOutcome>, DeployError> {
         let _one = self.one_at_a_time.lock().await;
-        let (name, target) = {
-            let apps = self.apps.lock();
-            let (name, entry) = find(&apps, app)?;
-            let target = entry.history.rollback(to);
-            let target = target.map_err(|source| DeployError::Rollback { app: name.clone(), source })?;
-            (name.clone(), target.clone())
-        };
-        let (program, metadata) = self.load_version(&target).await?;
+        let (name, current) = self.rollback_target(app.as_str(), to)?;
+        if current.number != target.number {
+            return Ok(None);
+        }
         let warnings = self.warnings(&program).await;
-        let live = self.dispatcher.program(app);
+        let live = self.dispatcher.program(app.as_str());
         let before = live.as_ref().map(|program| capabilities::of(program.metadata())).unwrap_or_default();
         let declared = capabilities::of(&metadata);
         let record = Record {
@@ -313,7 +299,7 @@ impl Deployments {
         let record = self.record(&name, record).await?;
         self.dispatcher.deploy(program);
         self.tell(&name, &record);
-        Ok(DeployOutcome {
+        Ok(Some(DeployOutcome {
             app: name,
             version,
             previous: live.map(|program| program.version().clone()),
@@ -322,7 +308,7 @@ impl Deployments {
             is_changed: true,
             warnings,
             metadata,
-        })
+        }))
     }
 
     /// Stops an app; running calls end as they will, and its versions stay on disk. Returns the version that was live.

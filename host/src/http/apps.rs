@@ -151,21 +151,19 @@ impl Apps {
         drop(body);
         let DeployQuery { accept, grants, message, is_dry_run } = query;
         let deploy = DeployRequest { component, accept, grants, message, is_dry_run };
-        // Detached: a client that disconnects must not leave a change half made.
-        let deployed = to_the_end(async move { deployments.deploy(deploy).await }).await?;
+        let deployed = deployments.deploy(deploy).await?;
         let status = if deployed.is_changed { StatusCode::CREATED } else { StatusCode::OK };
         Ok(json_response_as(status, &api::Deployment::from(deployed)))
     }
 
     pub(crate) async fn rollback(&self, matched: &Matched) -> HandlerResult {
-        let (deployments, app) = (self.deployments()?.clone(), matched.path("app").to_owned());
-        let to = matched.parameter("to").map(str::to_owned);
-        let deployed = to_the_end(async move { deployments.rollback(&app, to.as_deref()).await }).await?;
+        let deployed = self.deployments()?.rollback(matched.path("app"), matched.parameter("to")).await?;
         Ok(json_response(&api::Deployment::from(deployed)))
     }
 
     pub(crate) async fn stop(&self, app: &str) -> HandlerResult {
         let (deployments, name) = (self.deployments()?.clone(), app.to_owned());
+        // Detached: a client that disconnects must not leave a change half made.
         let stopped = to_the_end(async move { deployments.stop(&name).await }).await?;
         let app = AppName::new(app).map_err(|error| bad_query(error.to_string()))?;
         Ok(json_response(&api::AppStopped { app, stopped }))

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
-use super::compile_cache::FunctionCache;
+use super::function_cache::FunctionCache;
 use crate::limits::{self, Ceilings};
 
 /// Bytes of each memory that stay mapped between calls. Measured: 9 µs for a fresh call against 19 without; costs at
@@ -22,18 +22,11 @@ pub struct EngineConfig {
     pub ceilings: Ceilings,
     /// Whether freed memories are reset by a page-table scan (Linux 6.7) rather than by unmapping.
     pub pagemap_scan: bool,
-    /// Whether compiled functions are cached in memory, so that a new version of an app compiles only its changes.
-    pub is_incremental: bool,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self {
-            instances_max: limits::INSTANCES_DEFAULT,
-            ceilings: Ceilings::default(),
-            pagemap_scan: true,
-            is_incremental: false,
-        }
+        Self { instances_max: limits::INSTANCES_DEFAULT, ceilings: Ceilings::default(), pagemap_scan: true }
     }
 }
 
@@ -61,13 +54,7 @@ impl TickingEngine {
         let instances_max = instances_carried(config.instances_max, mappings_max());
         let pool_mode =
             if config.pagemap_scan && kernel_has_pagemap_scan() { PoolMode::PagemapScan } else { PoolMode::Decommit };
-        let engine = {
-            let mut settings = engine_config(instances_max, pool_mode, &config.ceilings);
-            if config.is_incremental {
-                settings.enable_incremental_compilation(Arc::new(FunctionCache::default()))?;
-            }
-            Engine::new(&settings)?
-        };
+        let engine = Engine::new(&engine_config(instances_max, pool_mode, &config.ceilings))?;
 
         let stop = Arc::new(AtomicBool::new(false));
         let ticker = std::thread::Builder::new().name("epoch".into()).spawn({
@@ -116,11 +103,24 @@ fn engine_config(instances_max: u32, pool_mode: PoolMode, ceilings: &Ceilings) -
             .table_keep_resident(TABLE_KEEP_RESIDENT);
     }
 
+    let mut config = code_config();
+    // Code comes from the compiler process: a component that is slow or fatal to compile must not meet Cranelift here.
+    config.enable_compiler(false).allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+/// Returns an engine that compiles, for `CodeGenerator`. It has no pool: it runs nothing.
+pub(super) fn compiling(cache: Arc<FunctionCache>) -> wasmtime::Result<Engine> {
+    let mut config = code_config();
+    config.cranelift_opt_level(OptLevel::Speed).enable_incremental_compilation(cache)?;
+    Engine::new(&config)
+}
+
+/// Returns the settings that compiled code depends on, the same where it is made and where it is loaded.
+fn code_config() -> Config {
     let mut config = Config::new();
     config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .epoch_interruption(true)
-        .cranelift_opt_level(OptLevel::Speed)
         // Several advisories of 48.0.8 are about component-model async, and no WASI 0.2 guest needs it.
         .concurrency_support(false)
         // Compiled in and switched off here: builds without the features have host-abort advisories of their own.

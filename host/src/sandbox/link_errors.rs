@@ -67,8 +67,12 @@ fn is_linked<T: 'static>(linker: &Linker<T>, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::sandbox::{EngineConfig, Sandbox};
+    use crate::app::ComponentBytes;
+    use crate::app::artifact::ArtifactCache;
+    use crate::sandbox::{CodeGenerator, EngineConfig, FunctionCache, Sandbox};
 
     fn sandbox() -> Sandbox {
         Sandbox::new(&EngineConfig { instances_max: 4, ..EngineConfig::default() }).unwrap()
@@ -78,7 +82,9 @@ mod tests {
     fn link(imports: &str) -> Result<(), Option<MissingImport>> {
         let sandbox = sandbox();
         let component = wat::parse_str(format!("(component {imports})")).unwrap();
-        let component = Component::new(sandbox.engine(), component).unwrap();
+        let native = CodeGenerator::new(Arc::new(FunctionCache::default())).unwrap().compile(&component).unwrap();
+        let (dir, component) = (tempfile::tempdir().unwrap(), ComponentBytes::new(component).unwrap());
+        let component = ArtifactCache::open(dir.path()).unwrap().keep(sandbox.engine(), &component, &native).unwrap();
         let linked = sandbox.linker().instantiate_pre(&component);
         linked.map(drop).map_err(|error| find(&component, sandbox.linker(), &error))
     }

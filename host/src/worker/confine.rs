@@ -1,4 +1,4 @@
-//! Confinement of a worker: it may compute, and nothing else.
+//! Confinement of a worker or a compiler: it may compute, and nothing else.
 //!
 //! A worker reads untrusted model files with third-party libraries. One that is taken over shall find no network, no
 //! file to write and no program to start. Applied before the first thread, since Landlock holds for the calling thread
@@ -9,13 +9,17 @@
 //! devices, and starts a helper where its devices are missing: there only sockets of the network, tracing and the
 //! kernel's interfaces are taken away, and a worker that is taken over can do what the user can.
 //!
+//! A compiler reads hostile components, and no file: its service only what `/proc` says of its forks, each fork nothing.
+//! The forks signal nobody, themselves included.
+//!
 //! Mechanisms that a kernel lacks are left out: this is a second line of defence. Memory and processes have no limit
 //! here: `RLIMIT_NPROC` counts a user's processes and not ours, and a model is as large as it is.
 
 use std::collections::BTreeMap;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError, RulesetStatus,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
+    RulesetStatus, path_beneath_rules,
 };
 use rustix::process::{Resource, Rlimit};
 use seccompiler::{
@@ -62,6 +66,13 @@ const NEVER: [i64; 30] = [
 /// Calls that a worker on the CPU does not make.
 const NEVER_ON_CPU: [i64; 4] = [libc::SYS_execve, libc::SYS_execveat, libc::SYS_socket, libc::SYS_kill];
 
+/// Calls that the compiler process does not make. It ends its forks by `kill`.
+const NEVER_IN_COMPILER: [i64; 4] =
+    [libc::SYS_execve, libc::SYS_execveat, libc::SYS_socket, libc::SYS_pidfd_send_signal];
+/// Further calls that a fork of it does not make.
+const NEVER_IN_COMPILE: [i64; 5] =
+    [libc::SYS_kill, libc::SYS_tkill, libc::SYS_tgkill, libc::SYS_rt_sigqueueinfo, libc::SYS_rt_tgsigqueueinfo];
+
 /// The strictness of a confinement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confinement {
@@ -69,6 +80,10 @@ pub enum Confinement {
     Cpu,
     /// Looser, for a worker on a GPU: the CUDA driver writes caches and devices, and starts a helper.
     Cuda,
+    /// For the compiler process: as strict, and it reads nothing but `/proc`.
+    Compiler,
+    /// For a compile in a fork of it: it reads no file and sends no signal.
+    Compile,
 }
 
 impl Confinement {
@@ -89,7 +104,7 @@ impl Confinement {
         if rustix::thread::set_no_new_privs(true).is_err() {
             missing.push("no-new-privs");
         }
-        if self == Self::Cpu && !matches!(shut_files(), Ok(status) if status != RulesetStatus::NotEnforced) {
+        if self != Self::Cuda && !matches!(self.shut_files(), Ok(status) if status != RulesetStatus::NotEnforced) {
             missing.push("landlock");
         }
         let is_filtered = self.filter().is_some_and(|filter| seccompiler::apply_filter(&filter).is_ok());
@@ -97,19 +112,23 @@ impl Confinement {
             missing.push("seccomp");
         }
         if missing.is_empty() {
-            tracing::debug!(confinement = ?self, "the worker is shut in");
+            tracing::debug!(confinement = ?self, "the process is confined");
         } else {
-            tracing::info!(confinement = ?self, ?missing, "this kernel does not shut the worker in as far as others do");
+            tracing::info!(confinement = ?self, ?missing, "this kernel confines the process less than others do");
         }
     }
 
     /// The calls that fail with `EPERM`, as if they were not permitted to this user.
     fn filter(self) -> Option<BpfProgram> {
         let mut rules: BTreeMap<i64, Vec<SeccompRule>> = NEVER.into_iter().map(|call| (call, vec![])).collect();
-        if self == Self::Cpu {
-            rules.extend(NEVER_ON_CPU.into_iter().map(|call| (call, vec![])));
-        }
-        if self == Self::Cpu {
+        let more: &[&[i64]] = match self {
+            Self::Cpu => &[&NEVER_ON_CPU],
+            Self::Compiler => &[&NEVER_IN_COMPILER],
+            Self::Compile => &[&NEVER_IN_COMPILER, &NEVER_IN_COMPILE],
+            Self::Cuda => &[],
+        };
+        rules.extend(more.iter().copied().flatten().map(|&call| (call, vec![])));
+        if self != Self::Cuda {
             return Self::compiled(rules);
         }
         let is_foreign =
@@ -123,16 +142,22 @@ impl Confinement {
         let arch = std::env::consts::ARCH.try_into().ok()?;
         SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch).ok()?.try_into().ok()
     }
-}
 
-/// No file can be written, made, moved or removed, and no TCP port bound or connected to.
-fn shut_files() -> Result<RulesetStatus, RulesetError> {
-    let ruleset = Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_write(ABI::V5))?
-        .handle_access(AccessNet::from_all(ABI::V5))?
-        .create()?;
-    Ok(ruleset.restrict_self()?.ruleset)
+    /// No file can be written, made, moved or removed, and no TCP port bound or connected to. A compiler reads none
+    /// either.
+    fn shut_files(self) -> Result<RulesetStatus, RulesetError> {
+        let abi = ABI::V5;
+        let files = if self == Self::Cpu { AccessFs::from_write(abi) } else { AccessFs::from_all(abi) };
+        let mut ruleset = Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(files)?
+            .handle_access(AccessNet::from_all(abi))?
+            .create()?;
+        if self == Self::Compiler {
+            ruleset = ruleset.add_rules(path_beneath_rules(["/proc"], AccessFs::from_read(abi)))?;
+        }
+        Ok(ruleset.restrict_self()?.ruleset)
+    }
 }
 
 #[cfg(test)]
@@ -141,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_filters_compile() {
-        for confinement in [Confinement::of(None), Confinement::of(Some(0))] {
+        for confinement in [Confinement::Cpu, Confinement::Cuda, Confinement::Compiler, Confinement::Compile] {
             assert!(!confinement.filter().unwrap().is_empty());
         }
     }

@@ -199,7 +199,7 @@ fn a_host_shows_the_device_that_its_worker_runs_on_and_the_models_in_it() {
 
     let live = &server.get("/api/v1/devices").json()["worker"];
     assert_eq!((&live["device"], &live["models"]), (&json!("cuda:0"), &json!([MODEL])));
-    assert_eq!(support::children(server.process.pid()), [live["pid"].as_u64().unwrap() as u32]);
+    assert_eq!(support::children_as("worker", server.process.pid()), [live["pid"].as_u64().unwrap() as u32]);
     assert_eq!(
         server.exchange("POST /api/v1/devices HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").status,
         405
@@ -247,7 +247,7 @@ fn a_worker_sees_the_devices_that_the_operator_left_visible_and_none_of_the_host
     command.env("CUDA_VISIBLE_DEVICES", "0").env("SOME_SECRET", "s");
     let server = Server::spawn(command, data.path()).unwrap();
     assert_eq!(server.post("/docs-search/embed", r#"{"texts":["oar"]}"#).status, 200);
-    let [worker] = support::children(server.process.pid())[..] else { panic!("one worker") };
+    let [worker] = support::children_as("worker", server.process.pid())[..] else { panic!("one worker") };
     let environment = fs::read(format!("/proc/{worker}/environ")).unwrap();
     let environment = String::from_utf8_lossy(&environment);
     let names: Vec<&str> = environment.split('\0').filter_map(|entry| Some(entry.split_once('=')?.0)).collect();

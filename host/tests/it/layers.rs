@@ -15,6 +15,7 @@ const ORDER: &[&str] = &[
     "store",
     "deploy",
     "dispatch",
+    "compiler",
     "sandbox",
     "logs",
     "inference",

@@ -8,7 +8,7 @@ use std::path::Path;
 use bireme::app::metadata::Metadata;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use wasm_encoder::{ComponentSection, CustomSection, InstanceSection, Module, ModuleSection};
+use wasm_encoder::{ComponentSection, InstanceSection, Module, ModuleSection};
 use wasmparser::{Instance, Parser, Payload};
 
 use crate::support::{Guest, Output, Server, bireme, command, file, finish, guest, shared_data};
@@ -117,20 +117,6 @@ fn files_that_cannot_be_served_are_named_and_the_others_are_served() {
     for (code, path) in [("bad-component", &junk), ("bad-app", &many)] {
         let said = format!("error[{code}]: `{path}`: ");
         assert_eq!(refused.stderr.matches(&said).count(), 1, "{said}: {refused:#?}");
-    }
-}
-
-#[test]
-fn a_compilation_that_takes_a_while_is_announced_once() {
-    let (data, dir) = (data_without_code(), tempfile::tempdir().unwrap());
-    let bytes = fs::read(guest(Guest::Hello)).unwrap();
-    let mut component = Metadata::strip(&bytes).to_vec();
-    CustomSection { name: "padding".into(), data: vec![0; 4 << 20].into() }.append_to_component(&mut component);
-    let path = file(&dir, "large.wasm", &Metadata::read(&bytes).unwrap().attach(&component));
-    for is_first in [true, false] {
-        let server = serve(&data, &["--json"], &[&path]).unwrap_or_else(|output| panic!("{output:#?}"));
-        let stderr = server.stderr();
-        assert_eq!(stderr.contains(&format!("compiling `{path}` (")), is_first, "{stderr}");
     }
 }
 

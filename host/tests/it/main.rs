@@ -13,6 +13,7 @@ mod cases;
 mod cli_help;
 mod cli_text;
 mod client;
+mod compiler;
 mod confine;
 mod cuda;
 mod demo;

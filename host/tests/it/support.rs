@@ -333,6 +333,16 @@ pub(crate) fn children(parent: u32) -> Vec<u32> {
     pids.filter(|&pid| stat(pid).is_some_and(|stat| stat.parent == parent)).collect()
 }
 
+/// Returns the children of a host that this binary runs as: `worker` or `compiler`. Between its fork and its `exec`, a
+/// child is a copy of the host.
+pub(crate) fn children_as(role: &str, host: u32) -> Vec<u32> {
+    let is_of_role = |pid: &u32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.split(|&byte| byte == 0).nth(1) == Some(role.as_bytes())
+    };
+    children(host).into_iter().filter(is_of_role).collect()
+}
+
 // ---- The server and its client ----
 
 /// A running `bireme serve`.

@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{self, Guest, MODEL, Server, children, data_without_models, signal_process, stat, wait_until};
+use crate::support::{self, Guest, MODEL, Server, children_as, data_without_models, signal_process, stat, wait_until};
 use crate::tiny::{HIDDEN, Tiny};
 
 /// Text enough for a batch that runs for a while.
@@ -26,7 +26,7 @@ fn start() -> (TempDir, Server, u32) {
 
 #[track_caller]
 fn worker(server: &Server) -> u32 {
-    match children(server.process.pid())[..] {
+    match children_as("worker", server.process.pid())[..] {
         [worker] => worker,
         ref others => panic!("one worker expected, not {others:?}"),
     }

@@ -53,7 +53,7 @@ pub struct Options {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == "serve" || first == "worker") {
+    if arguments.first().is_some_and(|first| ["serve", "worker", "compiler"].contains(&first.as_str())) {
         return bireme::cli::main();
     }
     let options = match read(&arguments) {

@@ -26,12 +26,11 @@ use bireme_benches::guest::{self, Served};
 pub const MODEL: &str = "all-minilm-l6-v2";
 
 fn main() -> ExitCode {
+    if guest::ran_as_child() {
+        return ExitCode::SUCCESS;
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
-        [worker] if worker == "worker" => match bireme::worker::run(None) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
-        },
         [models, rest @ ..] => {
             let rounds = rest.first().map_or(Ok(5), |rounds| rounds.parse());
             let Ok(rounds) = rounds else { return usage() };

@@ -90,7 +90,6 @@ pub(super) async fn serve(app: &Path, config: Config, listen: Option<SocketAddr>
 
 async fn load(app: &Path, host: &Host) -> Result<Arc<Program>, Exit> {
     let file = ComponentFile::find(app)?.ok_or_else(|| missing(app))?.open()?;
-    file.announce_compile(host).await;
     let grants = host.config.grants.with(&file.grants()).map_err(ConfigError::from)?;
     let (path, app) = file.describe(host).await?;
     let program = host.load(&app, &grants).await;

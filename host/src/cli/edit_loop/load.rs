@@ -42,7 +42,7 @@ pub(super) async fn load(host: &Host, component: PathBuf) -> Result<(Arc<Program
     let mut watch = Stopwatch(Instant::now());
     let mut times = Times::default();
     let file = blocking(move || target::of_cargo(&component)).await?;
-    let compiled = host.loader.compile(file.component()).await?;
+    let compiled = host.loader.compile(file.component(), &file.stem()).await?;
     times.compile = watch.lap();
     let app = file.describe_compiled(host, &compiled).await?;
     times.describe = watch.lap();

@@ -77,7 +77,6 @@ pub(crate) struct EditLoop {
 pub(crate) fn prepare(config: &mut Config) -> std::io::Result<TempDir> {
     let artifacts = tempfile::tempdir()?;
     config.directories.artifacts = artifacts.path().to_owned();
-    config.engine.is_incremental = true;
     Ok(artifacts)
 }
 

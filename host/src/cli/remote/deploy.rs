@@ -1,6 +1,8 @@
 //! `bireme deploy`: a new version of an app on a host.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use console::style;
@@ -14,6 +16,9 @@ use crate::cli::{output, target};
 use crate::logs::{NoLog, printable};
 use crate::server::Host;
 use crate::tasks::blocking;
+
+/// Time after which the host's work is announced.
+const ANNOUNCED_AFTER: Duration = Duration::from_secs(1);
 
 /// Deploy an app to a host: build it, send it, swap it in between two requests.
 ///
@@ -50,21 +55,23 @@ impl Deploy {
             Some((_, app)) => app,
             None => {
                 let host = Host::build(global.config(&[])?, std::sync::Arc::new(NoLog))?;
-                located.announce_compile(&host).await;
                 located.describe(&host).await?.1
             }
         };
         let json = global.json;
-        blocking(move || self.send(&client, &app.component.bytes, json)).await
+        let bytes = app.component.bytes.len() as u64;
+        let waiting = format!("the host compiles `{}` ({})…", app.metadata.app.name, output::bytes(bytes));
+        blocking(move || self.send(&client, &app.component.bytes, &waiting, json)).await
     }
 
-    fn send(&self, client: &Client, component: &[u8], json: bool) -> Result<(), Exit> {
+    fn send(&self, client: &Client, component: &[u8], waiting: &str, json: bool) -> Result<(), Exit> {
         let mut query: Vec<(&str, String)> = Vec::new();
         query.extend(self.accept.then(|| ("accept", "all".to_owned())));
         query.extend(self.grants.iter().map(|grant| ("grant", grant.clone())));
         query.extend(self.message.iter().map(|message| ("message", message.clone())));
         query.extend(self.dry_run.then(|| ("dry_run", "true".to_owned())));
-        let mut response = client.post("/api/v1/apps", &query, "application/wasm", component)?;
+        let post = |query: &[_]| client.post("/api/v1/apps", query, "application/wasm", component);
+        let mut response = announced(waiting, || post(&query))?;
         if response.status() == 409 {
             let (code, problem) = client::problem_document(response)?;
             let exit = Exit { causes: problem.causes, ..Exit::new(code, problem.detail) };
@@ -76,7 +83,7 @@ impl Deploy {
             }
             // Accept exactly the capabilities that were shown, not ones added since.
             query.extend(problem.added.into_iter().map(|capability| ("accept", capability)));
-            response = client.post("/api/v1/apps", &query, "application/wasm", component)?;
+            response = announced(waiting, || post(&query))?;
         }
         let answer: Answer<Deployment> = client::answer(response)?;
         if json {
@@ -118,6 +125,22 @@ impl Deploy {
         }
         text.lines().map(printable).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// Does work that takes a second at most, unless the host compiles: then says so, and how long it took.
+fn announced<T>(waiting: &str, work: impl FnOnce() -> T) -> T {
+    let (done, is_done) = mpsc::channel::<()>();
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let is_late = move || is_done.recv_timeout(ANNOUNCED_AFTER) == Err(RecvTimeoutError::Timeout);
+        let announcing = scope.spawn(move || is_late().then(|| output::note(waiting)).is_some());
+        let result = work();
+        drop(done);
+        if announcing.join().unwrap_or(false) {
+            output::note(&format!("it answered after {:.1} s", begun.elapsed().as_secs_f64()));
+        }
+        result
+    })
 }
 
 /// Shows new capabilities and asks, if a terminal is there to answer.

@@ -90,7 +90,7 @@ pub(crate) async fn run(
 
 async fn open(program: &TestProgram, host: &Host) -> Result<Command, Exit> {
     let component = ComponentBytes::read(&program.path)?;
-    let compiled = host.loader.compile(&component).await?;
+    let compiled = host.loader.compile(&component, &program.name).await?;
     host.sandbox.command(&compiled).map_err(|reason| {
         let exit =
             Exit::new(Code::TestsFailed, format!("the tests of `{}` do not run in a sandbox: {reason}", program.name));

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::{Call, Dispatcher, Durable, Finished, Options, Retention};
 use crate::app::ComponentBytes;
-use crate::app::artifact::{ArtifactCache, ArtifactError};
+use crate::app::artifact::ArtifactCache;
 use crate::app::metadata::{AppInfo, Attributes, FORMAT, FunctionInfo, Metadata, Retries, SpacedRetries};
 use crate::budgets::{Budgets, MemoryPlan};
 use crate::call::{FailureCode, Payload, Principal};
@@ -22,7 +22,7 @@ use crate::kv::Buckets;
 use crate::limits::Ceilings;
 use crate::logs::NoLog;
 use crate::outbound::{Grants, Outbound, OutboundLimits, OwnListeners};
-use crate::sandbox::{EngineConfig, FunctionRef, Program, Sandbox, Services};
+use crate::sandbox::{CodeGenerator, EngineConfig, FunctionCache, FunctionRef, Program, Sandbox, Services};
 use crate::settings::Settings;
 use crate::storage::memory::{Faults, Memory};
 use crate::storage::{CallRecord, State, Storage};
@@ -129,7 +129,8 @@ fn program(sandbox: &Sandbox, dir: &Path) -> Program {
     let app = AppInfo { name: "sim".parse().unwrap(), version: String::new(), description: String::new() };
     let metadata = Metadata { format: FORMAT, app, functions: vec![function] };
     let cache = ArtifactCache::open(&dir.join("artifacts")).unwrap();
-    let compiled = cache.load(sandbox.engine(), &component, || Ok::<(), ArtifactError>(())).unwrap();
+    let native = CodeGenerator::new(Arc::new(FunctionCache::default())).unwrap().compile(component.code()).unwrap();
+    let compiled = cache.keep(sandbox.engine(), &component, &native).unwrap();
     sandbox.program(&compiled, component.version(), metadata, &Grants::default(), &Settings::default()).unwrap()
 }
 

@@ -1,0 +1,65 @@
+//! Settings of the compiler process: program, limits, receiver of progress.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::limits;
+
+/// Settings of the compiler process.
+#[derive(Clone, Debug)]
+pub struct CompilerConfig {
+    /// Program that runs as the compiler.
+    pub program: CompilerProgram,
+    /// Limits of each compile.
+    pub limits: CompileLimits,
+    /// Receiver of progress: called for compiles that take longer than a second, from a task; must not block.
+    pub progress: fn(&Progress<'_>),
+}
+
+impl Default for CompilerConfig {
+    fn default() -> Self {
+        Self { program: CompilerProgram::this_binary(), limits: CompileLimits::default(), progress: |_| () }
+    }
+}
+
+/// The program that runs as the compiler.
+#[derive(Clone, Debug)]
+pub struct CompilerProgram {
+    /// Path of the executable.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+}
+
+impl CompilerProgram {
+    /// Returns this same binary, started as `bireme compiler`, also after its file was replaced.
+    pub fn this_binary() -> Self {
+        Self { program: "/proc/self/exe".into(), args: vec!["compiler".into()] }
+    }
+}
+
+/// Limits of one compile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// Wall time; waiting for a free core is not counted.
+    pub time_max: Duration,
+    /// Resident bytes of the compiling process, besides the cache.
+    pub memory_bytes_max: u64,
+}
+
+impl Default for CompileLimits {
+    fn default() -> Self {
+        Self { time_max: limits::COMPILE_TIME_DEFAULT, memory_bytes_max: limits::COMPILE_MEMORY_BYTES_DEFAULT }
+    }
+}
+
+/// Progress of a compile that takes longer than a second.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// Name of the app or program, as the user knows it.
+    pub name: &'a str,
+    /// Bytes of the component.
+    pub bytes: u64,
+    /// Time that it took, once it is done.
+    pub took: Option<Duration>,
+}
