@@ -92,8 +92,8 @@ impl Served {
     }
 }
 
-/// Whether this process was a worker or a compiler of a bench, and is done. Every `main` that starts a `Served` asks
-/// first.
+/// Runs this process as the worker or the compiler of a bench, if it was started as one, and returns true. Every `main`
+/// that starts a `Served` asks first.
 pub fn ran_as_child() -> bool {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {

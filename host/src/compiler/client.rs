@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::config::{CompileLimits, CompilerConfig, Progress};
+use super::config::{CompileLimits, CompilerConfig, Progress, announced_after};
 use super::error::CompileError;
 use super::message::{self, Reply};
 use super::sealed;
@@ -27,8 +27,6 @@ const TRIES_MAX: u32 = 2;
 const GRACE: Duration = Duration::from_secs(10);
 /// Compiles at a time on a machine with one core: a slow one must not stop the others.
 const PARALLEL_MIN: usize = 2;
-/// Time after which a compile is announced.
-const ANNOUNCED_AFTER: Duration = Duration::from_secs(1);
 /// Variables of the host's environment that the compiler gets, and no others.
 const ENVIRONMENT: [&str; 2] = ["LD_LIBRARY_PATH", "RUST_BACKTRACE"];
 
@@ -60,7 +58,7 @@ impl Compiler {
         let _place = self.places.acquire().await.expect("the semaphore is never closed");
         let (begun, bytes) = (Instant::now(), component.len() as u64);
         let mut work = std::pin::pin!(self.attempts(component));
-        if let Ok(done) = timeout(ANNOUNCED_AFTER, work.as_mut()).await {
+        if let Ok(done) = timeout(announced_after(bytes), work.as_mut()).await {
             return done;
         }
         (self.config.progress)(&Progress { name, bytes, took: None });

@@ -5,6 +5,15 @@ use std::time::Duration;
 
 use crate::limits;
 
+/// Smallest component that takes a second to compile.
+const LARGE_BYTES_MIN: u64 = 2 << 20;
+
+/// Returns the time after which the compile of a component of so many bytes is announced. A small one is quick, unless
+/// the machine is busy or the component odd.
+pub(crate) fn announced_after(bytes: u64) -> Duration {
+    Duration::from_secs(if bytes >= LARGE_BYTES_MIN { 1 } else { 10 })
+}
+
 /// Settings of the compiler process.
 #[derive(Clone, Debug)]
 pub struct CompilerConfig {
@@ -12,7 +21,7 @@ pub struct CompilerConfig {
     pub program: CompilerProgram,
     /// Limits of each compile.
     pub limits: CompileLimits,
-    /// Receiver of progress: called for compiles that take longer than a second, from a task; must not block.
+    /// Receiver of progress: called for slow compiles, from a task; must not block.
     pub progress: fn(&Progress<'_>),
 }
 
@@ -53,7 +62,7 @@ impl Default for CompileLimits {
     }
 }
 
-/// Progress of a compile that takes longer than a second.
+/// Progress of a slow compile.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress<'a> {
     /// Name of the app or program, as the user knows it.

@@ -15,6 +15,9 @@ use crate::sandbox::{CodeGenerator, FunctionCache};
 use crate::telemetry::panic_message;
 use crate::worker::confine::Confinement;
 
+/// Bytes of data that are not the compile's own: the shared cache, and stacks of a thread for each core.
+const DATA_BYTES_BESIDES: u64 = 1 << 30;
+
 /// A compile in the process that does it.
 pub(super) struct Job {
     pub order: Order,
@@ -54,7 +57,7 @@ impl Job {
         let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
         let cpu = limits.time_max + Duration::from_secs(2);
         set(Resource::Cpu, cpu.as_secs().saturating_mul(cores))?;
-        set(Resource::Data, limits.memory_bytes_max.saturating_mul(2))?;
+        set(Resource::Data, limits.memory_bytes_max.saturating_mul(2).saturating_add(DATA_BYTES_BESIDES))?;
         set(Resource::Fsize, NATIVE_CODE_BYTES_MAX)?;
         Ok(())
     }

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Invariants: dropping the future of a compile ends its process; all processes end with the host. Native code reaches
-//! the host in sealed memory, and is loaded as the compiler's word: [SECURITY.md] says what a compiler taken over can do.
+//! the host in sealed memory, and the host runs it: `SECURITY.md` says what a compiler that is taken over can do.
 //!
 //! Not here: code on disk (`app::artifact`), which components are compiled (`deploy`).
 
@@ -25,6 +25,7 @@ mod sealed;
 mod service;
 
 pub(crate) use self::client::Compiler;
+pub(crate) use self::config::announced_after;
 pub use self::config::{CompileLimits, CompilerConfig, CompilerProgram, Progress};
 pub use self::error::CompileError;
 pub use self::service::run;

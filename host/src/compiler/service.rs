@@ -107,7 +107,13 @@ impl Service {
 
     /// Forks. Returns the job in the fork, and nothing in this process.
     fn start(&mut self, order: Order) -> io::Result<Option<Job>> {
-        let news = File::from(rustix::fs::memfd_create("bireme-news", MemfdFlags::CLOEXEC)?);
+        let news = match rustix::fs::memfd_create("bireme-news", MemfdFlags::CLOEXEC) {
+            Ok(news) => File::from(news),
+            Err(error) => {
+                let _ = Reply::Died(format!("no memory: {error}")).send(order.socket.as_fd());
+                return Ok(None);
+            }
+        };
         let service = rustix::process::getpid();
         let own_bytes = resident_bytes(service);
         // SAFETY: this process has one thread, so the child is whole: no lock is held by a thread that it lacks.

@@ -9,8 +9,8 @@
 //! devices, and starts a helper where its devices are missing: there only sockets of the network, tracing and the
 //! kernel's interfaces are taken away, and a worker that is taken over can do what the user can.
 //!
-//! A compiler reads hostile components, and no file: its service only what `/proc` says of its forks, each fork nothing.
-//! The forks signal nobody, themselves included.
+//! A compiler reads hostile components, and no file: its service only what `/proc` says of its forks, each fork
+//! nothing. The forks signal nobody, themselves included.
 //!
 //! Mechanisms that a kernel lacks are left out: this is a second line of defence. Memory and processes have no limit
 //! here: `RLIMIT_NPROC` counts a user's processes and not ours, and a model is as large as it is.

@@ -167,25 +167,31 @@ fn help_of_run() {
                           follow too; one whose name is also a parameter's goes before the target
 
             Options:
-                  --grant <GRANT>        Grant an outbound address: NAME=ORIGIN sets the `$NAME` that a function
-                                         declares; a bare ORIGIN permits a private address. model:NAME grants a
-                                         model to components without metadata
-                  --secret <SECRET>      Set a secret for the functions that declare it: NAME=VALUE, or NAME to
-                                         read the value from this environment variable (other users of this
-                                         machine can see command lines). APP:NAME sets it for one app only
-                  --secrets <FILE>       Read secrets from a file of NAME=VALUE lines (.env)
-                  --config <VALUE>       Set a configuration value: KEY=VALUE for every app, APP:KEY=VALUE for
-                                         one
-                  --device <DEVICE>      Run models on DEVICE: `cpu`, `cuda:N`, or `auto` (the first usable GPU,
-                                         else the CPU). A named device that cannot be used is an error. `bireme
-                                         doctor` lists the devices [env: BIREME_DEVICE=] [default: auto]
-                  --receipt              Print the cost of the call to stderr (with --json, in the result)
-                  --watch                Build the app, make the call and print the result again at every save,
-                                         until Ctrl-C, or q and Enter. Options stand in front of the target
-                  --input <FILE>         Read the input from FILE (`-` for standard input): JSON, or the bytes
-                                         as they are if the function takes bytes
-                  --content-type <TYPE>  Media type of the bytes. The default is application/octet-stream
-              -h, --help                 Print help
+                  --grant <GRANT>              Grant an outbound address: NAME=ORIGIN sets the `$NAME` that a
+                                               function declares; a bare ORIGIN permits a private address.
+                                               model:NAME grants a model to components without metadata
+                  --secret <SECRET>            Set a secret for the functions that declare it: NAME=VALUE, or
+                                               NAME to read the value from this environment variable (other
+                                               users of this machine can see command lines). APP:NAME sets it
+                                               for one app only
+                  --secrets <FILE>             Read secrets from a file of NAME=VALUE lines (.env)
+                  --config <VALUE>             Set a configuration value: KEY=VALUE for every app, APP:KEY=VALUE
+                                               for one
+                  --compile-max <TIME[,SIZE]>  Give up compiling a component after TIME, or once that takes SIZE
+                                               of memory: 30s, or 5m,4GiB. Default: 2m,2GiB [env:
+                                               BIREME_COMPILE_MAX=]
+                  --device <DEVICE>            Run models on DEVICE: `cpu`, `cuda:N`, or `auto` (the first
+                                               usable GPU, else the CPU). A named device that cannot be used is
+                                               an error. `bireme doctor` lists the devices [env: BIREME_DEVICE=]
+                                               [default: auto]
+                  --receipt                    Print the cost of the call to stderr (with --json, in the result)
+                  --watch                      Build the app, make the call and print the result again at every
+                                               save, until Ctrl-C, or q and Enter. Options stand in front of the
+                                               target
+                  --input <FILE>               Read the input from FILE (`-` for standard input): JSON, or the
+                                               bytes as they are if the function takes bytes
+                  --content-type <TYPE>        Media type of the bytes. The default is application/octet-stream
+              -h, --help                       Print help
 
             Global options:
                   --data <DIR>  Data directory for database, models and compiled code. Default: in the home
@@ -256,6 +262,12 @@ fn help_of_map() {
 
                   --config <VALUE>
                       Set a configuration value: KEY=VALUE for every app, APP:KEY=VALUE for one
+
+                  --compile-max <TIME[,SIZE]>
+                      Give up compiling a component after TIME, or once that takes SIZE of memory: 30s, or
+                      5m,4GiB. Default: 2m,2GiB
+
+                      [env: BIREME_COMPILE_MAX=]
 
                   --device <DEVICE>
                       Run models on DEVICE: `cpu`, `cuda:N`, or `auto` (the first usable GPU, else the CPU). A
@@ -353,6 +365,12 @@ fn help_of_serve() {
 
                   --config <VALUE>
                       Set a configuration value: KEY=VALUE for every app, APP:KEY=VALUE for one
+
+                  --compile-max <TIME[,SIZE]>
+                      Give up compiling a component after TIME, or once that takes SIZE of memory: 30s, or
+                      5m,4GiB. Default: 2m,2GiB
+
+                      [env: BIREME_COMPILE_MAX=]
 
                   --device <DEVICE>
                       Run models on DEVICE: `cpu`, `cuda:N`, or `auto` (the first usable GPU, else the CPU). A
@@ -737,6 +755,12 @@ fn help_of_dev() {
 
                   --config <VALUE>
                       Set a configuration value: KEY=VALUE for every app, APP:KEY=VALUE for one
+
+                  --compile-max <TIME[,SIZE]>
+                      Give up compiling a component after TIME, or once that takes SIZE of memory: 30s, or
+                      5m,4GiB. Default: 2m,2GiB
+
+                      [env: BIREME_COMPILE_MAX=]
 
                   --device <DEVICE>
                       Run models on DEVICE: `cpu`, `cuda:N`, or `auto` (the first usable GPU, else the CPU). A

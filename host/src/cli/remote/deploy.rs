@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 use console::style;
@@ -13,12 +13,10 @@ use crate::api::Deployment;
 use crate::cli::exit::Exit;
 use crate::cli::global::Global;
 use crate::cli::{output, target};
+use crate::compiler::announced_after;
 use crate::logs::{NoLog, printable};
 use crate::server::Host;
 use crate::tasks::blocking;
-
-/// Time after which the host's work is announced.
-const ANNOUNCED_AFTER: Duration = Duration::from_secs(1);
 
 /// Deploy an app to a host: build it, send it, swap it in between two requests.
 ///
@@ -71,7 +69,7 @@ impl Deploy {
         query.extend(self.message.iter().map(|message| ("message", message.clone())));
         query.extend(self.dry_run.then(|| ("dry_run", "true".to_owned())));
         let post = |query: &[_]| client.post("/api/v1/apps", query, "application/wasm", component);
-        let mut response = announced(waiting, || post(&query))?;
+        let mut response = announced(waiting, component.len(), || post(&query))?;
         if response.status() == 409 {
             let (code, problem) = client::problem_document(response)?;
             let exit = Exit { causes: problem.causes, ..Exit::new(code, problem.detail) };
@@ -83,7 +81,7 @@ impl Deploy {
             }
             // Accept exactly the capabilities that were shown, not ones added since.
             query.extend(problem.added.into_iter().map(|capability| ("accept", capability)));
-            response = announced(waiting, || post(&query))?;
+            response = announced(waiting, component.len(), || post(&query))?;
         }
         let answer: Answer<Deployment> = client::answer(response)?;
         if json {
@@ -127,12 +125,12 @@ impl Deploy {
     }
 }
 
-/// Does work that takes a second at most, unless the host compiles: then says so, and how long it took.
-fn announced<T>(waiting: &str, work: impl FnOnce() -> T) -> T {
+/// Waits for a host that compiles a component of so many bytes. Says so if it takes long, and how long it took.
+fn announced<T>(waiting: &str, bytes: usize, work: impl FnOnce() -> T) -> T {
     let (done, is_done) = mpsc::channel::<()>();
     let begun = Instant::now();
     std::thread::scope(|scope| {
-        let is_late = move || is_done.recv_timeout(ANNOUNCED_AFTER) == Err(RecvTimeoutError::Timeout);
+        let is_late = move || is_done.recv_timeout(announced_after(bytes as u64)) == Err(RecvTimeoutError::Timeout);
         let announcing = scope.spawn(move || is_late().then(|| output::note(waiting)).is_some());
         let result = work();
         drop(done);
