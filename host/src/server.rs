@@ -136,7 +136,8 @@ impl Host {
         let dispatcher = Dispatcher::new(sandbox.clone(), services, logs.clone(), metrics.calls.clone());
         let durable = dispatcher.durable(&storage);
         let compiler = Compiler::new(config.compiler.clone());
-        let loader = Arc::new(Loader::new(sandbox.clone(), artifacts, compiler, config.settings.clone()));
+        let settings = config.settings.clone();
+        let loader = Arc::new(Loader::new(sandbox.clone(), dispatcher.clone(), artifacts, compiler, settings));
         let grants = config.grants.clone();
         let deployments = Deployments::new(loader.clone(), dispatcher.clone(), &storage, grants, inference.clone());
         let deployments = Arc::new(deployments);

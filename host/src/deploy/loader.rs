@@ -8,8 +8,10 @@ use crate::app::footprint::{Footprint, FootprintError};
 use crate::app::kind::{AppKind, NotAnApp};
 use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, DescribedApp};
+use crate::call::Failure;
 use crate::codes::Code;
 use crate::compiler::{CompileError, Compiler};
+use crate::dispatch::Dispatcher;
 use crate::ids::{AppName, NameError};
 use crate::outbound::Grants;
 use crate::sandbox::{Program, ProgramError, Sandbox, SandboxError};
@@ -44,6 +46,8 @@ pub enum LoadError {
          by the `name` in a bireme.toml beside it"
     )]
     NoName,
+    #[error("the component was not described: {0}")]
+    NotDescribed(Failure),
     #[error("an app cannot be named `{name}`: the host uses that path itself; rename the crate")]
     ReservedName { name: AppName },
 }
@@ -58,6 +62,7 @@ impl LoadError {
             Self::Artifact(ArtifactError::Load(_)) => Code::CompilerDied,
             Self::Artifact(_) => Code::Io,
             Self::Sandbox(SandboxError::Engine(_)) => Code::Sandbox,
+            Self::NotDescribed(failure) => failure.code.code(),
             Self::Footprint(_)
             | Self::Metadata(_)
             | Self::Program(_)
@@ -75,6 +80,7 @@ const UNNAMED: &str = "a component";
 /// Loader of one host.
 pub struct Loader {
     sandbox: Arc<Sandbox>,
+    dispatcher: Arc<Dispatcher>,
     artifacts: Arc<ArtifactCache>,
     compiler: Arc<Compiler>,
     settings: Settings,
@@ -82,14 +88,25 @@ pub struct Loader {
 
 impl Loader {
     /// Makes a loader that gives apps these settings.
-    pub(crate) fn new(sandbox: Arc<Sandbox>, artifacts: ArtifactCache, compiler: Compiler, settings: Settings) -> Self {
-        Self { sandbox, artifacts: Arc::new(artifacts), compiler: Arc::new(compiler), settings }
+    pub(crate) fn new(
+        sandbox: Arc<Sandbox>,
+        dispatcher: Arc<Dispatcher>,
+        artifacts: ArtifactCache,
+        compiler: Compiler,
+        settings: Settings,
+    ) -> Self {
+        Self { sandbox, dispatcher, artifacts: Arc::new(artifacts), compiler: Arc::new(compiler), settings }
     }
 
     /// Returns a loader with other settings.
     pub(crate) fn with_settings(&self, settings: Settings) -> Self {
-        let Self { sandbox, artifacts, compiler, .. } = self;
-        Self { sandbox: sandbox.clone(), artifacts: artifacts.clone(), compiler: compiler.clone(), settings }
+        Self {
+            sandbox: self.sandbox.clone(),
+            dispatcher: self.dispatcher.clone(),
+            artifacts: self.artifacts.clone(),
+            compiler: self.compiler.clone(),
+            settings,
+        }
     }
 
     /// Returns a component's metadata: its section, or else the result of its `describe`. A stock component is an app
@@ -102,7 +119,7 @@ impl Loader {
         }
         if AppKind::of(component.code())?? == AppKind::Described {
             let compiled = self.compile(component, stem.unwrap_or(UNNAMED)).await?;
-            return Ok(self.sandbox.describe(&compiled).await?);
+            return self.run_describe(&compiled).await;
         }
         stock_metadata(stem)
     }
@@ -115,9 +132,14 @@ impl Loader {
         stem: Option<&str>,
     ) -> Result<Metadata, LoadError> {
         match AppKind::of(component.code())?? {
-            AppKind::Described => Ok(self.sandbox.describe(compiled).await?),
+            AppKind::Described => self.run_describe(compiled).await,
             AppKind::Stock => stock_metadata(stem),
         }
+    }
+
+    /// Runs a component's own code, within the limits of a call.
+    async fn run_describe(&self, compiled: &Compiled) -> Result<Metadata, LoadError> {
+        Ok(self.dispatcher.describe(compiled).await.map_err(LoadError::NotDescribed)??)
     }
 
     /// Compiles and links an app, within `grants`. Makes nothing callable yet.

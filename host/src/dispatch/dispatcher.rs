@@ -8,12 +8,14 @@ use super::durable::Durable;
 use super::functions::GuestFunctions;
 use super::map::{Map, Target};
 use super::runner::Runner;
+use crate::app::artifact::Compiled;
+use crate::app::metadata::Metadata;
 use crate::budgets::ByteBudget;
-use crate::call::{Principal, Priority};
+use crate::call::{Failure, Principal, Priority};
 use crate::ids::CallId;
 use crate::logs::LogSink;
 use crate::metrics::CallCounters;
-use crate::sandbox::{FunctionRef, Functions, Order, Program, Sandbox, Services};
+use crate::sandbox::{FunctionRef, Functions, Order, Program, Sandbox, SandboxError, Services};
 use crate::storage::Storage;
 
 /// A web call under way. Dropping it ends the guest, wherever it is.
@@ -76,6 +78,11 @@ impl Dispatcher {
     /// Returns the calls under way, oldest first.
     pub(crate) fn live(&self) -> Vec<(CallId, LiveCall)> {
         self.runner.live.list()
+    }
+
+    /// Runs a component's `describe`, which waits for a slot as calls do. The failure is that of the wait.
+    pub(crate) async fn describe(&self, component: &Compiled) -> Result<Result<Metadata, SandboxError>, Failure> {
+        self.runner.describe(component).await
     }
 
     /// Runs one call to its end. Dropping the future cancels it, wherever it is.

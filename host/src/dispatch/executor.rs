@@ -7,14 +7,21 @@ use super::admission::{Limited, Request};
 use super::call::{Attempted, Origin, earlier};
 use super::poll_throttle::PollThrottle;
 use super::slots::{Slot, Slots};
-use crate::call::{Failure, FailureCode, Payload, Receipt, micros};
+use crate::app::artifact::Compiled;
+use crate::app::metadata::Metadata;
+use crate::call::{Failure, FailureCode, Payload, Priority, Receipt, micros};
 use crate::failpoint;
-use crate::ids::CallId;
-use crate::limits::WAITING_CALLS_MAX;
+use crate::ids::{AppName, CallId};
+use crate::limits::{DESCRIBE_TIMEOUT, WAITING_CALLS_MAX};
 use crate::logs::LogSink;
 use crate::outbound::CallBudget;
 use crate::sandbox::CallLog;
-use crate::sandbox::{self, CallContext, CallIdentity, CallUsage, Exchange, FunctionRef, Sandbox, Services, Siblings};
+use crate::sandbox::{
+    self, CallContext, CallIdentity, CallUsage, Exchange, FunctionRef, Sandbox, SandboxError, Services, Siblings,
+};
+
+/// Name for components whose own is not known, for the turns between apps: a path of the host's.
+const UNNAMED: &str = "api";
 
 /// The sandbox, the slots in front of it, and the services that a guest reaches.
 pub(super) struct Executor {
@@ -74,6 +81,22 @@ impl Executor {
         let runtime = tokio::runtime::Handle::try_current();
         let threads = runtime.map_or(1, |runtime| runtime.metrics().num_workers());
         Self { sandbox, services, log, slots, throttle: PollThrottle::new(threads) }
+    }
+
+    /// Runs a component's `describe` in a slot, as a call of one app that all components without a name are. The failure
+    /// is that of a wait for a slot.
+    pub(crate) async fn describe(&self, component: &Compiled) -> Result<Result<Metadata, SandboxError>, Failure> {
+        // No app can have this name.
+        let app = AppName::new(UNNAMED).expect("a valid name");
+        let request = Request { depth: 0, priority: Priority::default(), app, limited: None, is_durable: false };
+        let slot = tokio::time::timeout(DESCRIBE_TIMEOUT, self.slots.acquire(request)).await;
+        let _slot = slot.map_err(|_| {
+            let message = format!(
+                "no slot became free for the component's `describe` within {DESCRIBE_TIMEOUT:?}; try again later"
+            );
+            Failure::new(FailureCode::Overloaded, message)
+        })??;
+        Ok(self.sandbox.describe(component).await)
     }
 
     /// Makes one attempt and adds its cost to `receipt`, whose wall clock is that of the attempts alone.

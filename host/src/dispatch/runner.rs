@@ -10,13 +10,15 @@ use super::executor::{AttemptSpec, Executor};
 use super::live_calls::{Entered, LiveCalls};
 use super::poll_throttle::PollThrottle;
 use super::retry::{self, Verdict};
+use crate::app::artifact::Compiled;
+use crate::app::metadata::Metadata;
 use crate::call::{Failure, Receipt, micros};
 use crate::failpoint;
 use crate::ids::CallId;
 use crate::limits::LOG_LINE_BYTES_MAX;
 use crate::logs::{self, LogSink, printable_within};
 use crate::metrics::CallCounters;
-use crate::sandbox::{FunctionRef, Sandbox, Services};
+use crate::sandbox::{FunctionRef, Sandbox, SandboxError, Services};
 use crate::tasks;
 
 /// Runs calls of deployed apps. Maps, durable calls and schedules hold it.
@@ -39,6 +41,11 @@ impl Runner {
         let batching = Batching::new(executor.clone());
         let apps = Apps::new(counters, holders);
         Arc::new(Self { executor, batching, apps, live: LiveCalls::default() })
+    }
+
+    /// Runs a component's `describe` in a slot.
+    pub(super) async fn describe(&self, component: &Compiled) -> Result<Result<Metadata, SandboxError>, Failure> {
+        self.executor.describe(component).await
     }
 
     /// Runs one call to its end. Dropping the future cancels it, wherever it is.

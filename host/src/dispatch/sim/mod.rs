@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::{Call, Dispatcher, Durable, Finished, Options, Retention};
 use crate::app::ComponentBytes;
-use crate::app::artifact::ArtifactCache;
+use crate::app::artifact::{ArtifactCache, Compiled};
 use crate::app::metadata::{AppInfo, Attributes, FORMAT, FunctionInfo, Metadata, Retries, SpacedRetries};
 use crate::budgets::{Budgets, MemoryPlan};
 use crate::call::{FailureCode, Payload, Principal};
@@ -22,7 +22,9 @@ use crate::kv::Buckets;
 use crate::limits::Ceilings;
 use crate::logs::NoLog;
 use crate::outbound::{Grants, Outbound, OutboundLimits, OwnListeners};
-use crate::sandbox::{CodeGenerator, EngineConfig, FunctionCache, FunctionRef, Program, Sandbox, Services};
+use crate::sandbox::{
+    CodeGenerator, EngineConfig, FunctionCache, FunctionRef, Program, Sandbox, SandboxError, Services,
+};
 use crate::settings::Settings;
 use crate::storage::memory::{Faults, Memory};
 use crate::storage::{CallRecord, State, Storage};
@@ -132,6 +134,18 @@ fn program(sandbox: &Sandbox, dir: &Path) -> Program {
     let native = CodeGenerator::new(Arc::new(FunctionCache::default())).unwrap().compile(component.code()).unwrap();
     let compiled = cache.keep(sandbox.engine(), &component, &native).unwrap();
     sandbox.program(&compiled, component.version(), metadata, &Grants::default(), &Settings::default()).unwrap()
+}
+
+#[tokio::test]
+async fn a_component_is_described_in_a_slot_as_calls_run_in_one() {
+    let guest = Guest::new();
+    let host = Host::new(&guest, &Memory::new().host("host"));
+    let dispatcher = &host.dispatcher;
+    let component = Compiled::new(guest.sandbox.engine(), wat::parse_str("(component)").unwrap()).unwrap();
+    assert!(matches!(dispatcher.describe(&component).await, Ok(Err(SandboxError::NoDescribe))));
+    assert_eq!(dispatcher.load(), (0, 0));
+    dispatcher.close();
+    assert_eq!(dispatcher.describe(&component).await.unwrap_err().code, FailureCode::Unavailable);
 }
 
 #[tokio::test(start_paused = true)]
