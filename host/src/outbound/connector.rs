@@ -19,7 +19,6 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
@@ -30,6 +29,7 @@ use super::listeners::OwnListeners;
 use super::origin::{Host, Scheme};
 use super::policy::Permit;
 use super::resolver::Resolver;
+use super::shares::Share;
 use super::tls::{NoRoots, Tls};
 use super::upload::Upload;
 
@@ -53,7 +53,7 @@ pub(super) struct Connection {
     /// The address connected to.
     pub(super) peer: SocketAddr,
     _driver: AbortOnDropHandle<()>,
-    _host_share: OwnedSemaphorePermit,
+    _host_share: Share,
 }
 
 impl Connector {
@@ -71,7 +71,7 @@ impl Connector {
         &self,
         permit: &Permit,
         limit: Duration,
-        host_share: OwnedSemaphorePermit,
+        host_share: Share,
     ) -> Result<Connection, OutboundError> {
         let deadline = Instant::now() + limit;
         timeout_at(deadline, self.open(permit, deadline, host_share)).await.unwrap_or_else(|_| {
@@ -79,21 +79,19 @@ impl Connector {
         })
     }
 
-    /// Returns an error if `peer` has become a listener of this host since it was connected to.
-    pub(super) fn check_own(&self, permit: &Permit, peer: SocketAddr) -> Result<(), OutboundError> {
+    /// Refuses an address that the permit does not cover. Also for a connection that is open already: the address may
+    /// have become this machine's, or a listener of this host.
+    pub(super) fn check(&self, permit: &Permit, peer: SocketAddr) -> Result<(), OutboundError> {
+        // First, so that the message about a private address does not suggest a grant that cannot help.
         if self.own.contains(peer) {
             return Err(OutboundError::OwnListener { origin: permit.origin().clone() });
         }
-        Ok(())
+        permit.check_address(peer.ip())?;
+        if self.own.is_local(peer.ip()) { permit.check_local(peer.ip()) } else { Ok(()) }
     }
 
-    async fn open(
-        &self,
-        permit: &Permit,
-        deadline: Instant,
-        host_share: OwnedSemaphorePermit,
-    ) -> Result<Connection, OutboundError> {
-        let addresses = self.addresses(permit).await?;
+    async fn open(&self, permit: &Permit, deadline: Instant, host_share: Share) -> Result<Connection, OutboundError> {
+        let addresses = self.addresses(permit, host_share.app()).await?;
         let stream = dial(&addresses, deadline)
             .await
             .map_err(|source| OutboundError::Connect { origin: permit.origin().clone(), source })?;
@@ -110,21 +108,19 @@ impl Connector {
     }
 
     /// Returns the origin's addresses, all of them checked.
-    async fn addresses(&self, permit: &Permit) -> Result<Vec<SocketAddr>, OutboundError> {
+    async fn addresses(&self, permit: &Permit, app: &Arc<str>) -> Result<Vec<SocketAddr>, OutboundError> {
         let origin = permit.origin();
         let failed = |source: io::Error| OutboundError::Resolve { origin: origin.clone(), source };
         let addresses = match origin.host() {
             Host::Address(address) => vec![SocketAddr::new(*address, origin.port())],
-            Host::Name(name) => self.resolver.resolve(name, origin.port()).await.map_err(failed)?,
+            Host::Name(name) => self.resolver.resolve(app, name, origin.port()).await.map_err(failed)?,
         };
         if addresses.is_empty() {
             let none = "the name has no address";
             return Err(failed(io::Error::new(io::ErrorKind::NotFound, none)));
         }
         for address in &addresses {
-            // First, so that the message about a private address does not suggest a grant that cannot help.
-            self.check_own(permit, *address)?;
-            permit.check_address(address.ip())?;
+            self.check(permit, *address)?;
         }
         Ok(addresses)
     }

@@ -61,8 +61,14 @@ impl<K: Clone + Eq + Hash, C> IdleConnections<K, C> {
     }
 
     /// Takes the oldest connection of all, to make room for another.
-    pub(super) fn evict_oldest(&mut self) -> Option<C> {
-        let fronts = self.by_key.iter().filter_map(|(key, queue)| Some((key, queue.front()?.0)));
+    fn evict_oldest(&mut self) -> Option<C> {
+        self.evict_oldest_where(|_| true)
+    }
+
+    /// Takes the oldest connection under keys that `may_go`, to make room for another.
+    pub(super) fn evict_oldest_where(&mut self, may_go: impl Fn(&K) -> bool) -> Option<C> {
+        let keys = self.by_key.iter().filter(|(key, _)| may_go(key));
+        let fronts = keys.filter_map(|(key, queue)| Some((key, queue.front()?.0)));
         let key = fronts.min_by_key(|(_, since)| *since)?.0.clone();
         self.pop_oldest(&key)
     }
@@ -129,7 +135,8 @@ mod tests {
         assert_eq!(idle.put("a", 3, at(2)), Some(1));
         assert_eq!(idle.put("b", 4, at(3)), None);
         assert_eq!(idle.put("c", 5, at(4)), Some(2));
-        assert_eq!(idle.evict_oldest(), Some(3));
+        assert_eq!(idle.evict_oldest_where(|key| *key == "z"), None);
+        assert_eq!(idle.evict_oldest_where(|key| *key == "a"), Some(3));
         assert_eq!(idle.evict_oldest(), Some(4));
         assert_eq!(idle.evict_oldest(), Some(5));
         assert_eq!(idle.evict_oldest(), None);

@@ -1,4 +1,4 @@
-//! Listeners of the host itself, which no function may reach.
+//! Listeners of the host itself, which no function may reach, and the addresses of its machine.
 //!
 //! Not here: other unreachable addresses (`policy`).
 //!
@@ -8,12 +8,13 @@
 //! Limit: a port that another machine or a firewall rule forwards to a listener cannot be recognised.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
 use super::address;
+use super::local::LocalAddresses;
 
 /// Listening addresses of the host; clones share one set.
 ///
@@ -21,6 +22,7 @@ use super::address;
 #[derive(Clone, Debug, Default)]
 pub struct OwnListeners {
     set: Arc<RwLock<HashSet<SocketAddr>>>,
+    local: LocalAddresses,
 }
 
 impl OwnListeners {
@@ -33,19 +35,26 @@ impl OwnListeners {
     pub(crate) fn contains(&self, target: SocketAddr) -> bool {
         let set = self.set.read();
         let ip = address::inner(target.ip());
-        set.iter().any(|listener| listener.port() == target.port() && meets(address::inner(listener.ip()), ip))
+        set.iter().any(|listener| listener.port() == target.port() && self.meets(address::inner(listener.ip()), ip))
     }
-}
 
-/// Whether a packet to `target` arrives at a socket bound to `listener`, given equal ports.
-fn meets(listener: IpAddr, target: IpAddr) -> bool {
-    listener == target || target.is_unspecified() && is_local(listener) || listener.is_unspecified() && is_local(target)
-}
+    /// Whether `ip` is an address of this machine, in any spelling.
+    pub(super) fn is_local(&self, ip: IpAddr) -> bool {
+        self.local.contains(address::inner(ip))
+    }
 
-/// Whether `ip` is an address of this machine: only such an address can be bound to, and binding a datagram socket
-/// sends nothing.
-fn is_local(ip: IpAddr) -> bool {
-    ip.is_loopback() || ip.is_unspecified() || UdpSocket::bind((ip, 0)).is_ok()
+    /// Whether a packet to `target` arrives at a socket bound to `listener`, given equal ports.
+    fn meets(&self, listener: IpAddr, target: IpAddr) -> bool {
+        listener == target
+            || target.is_unspecified() && self.is_local(listener)
+            || listener.is_unspecified() && self.is_local(target)
+    }
+
+    /// Makes an empty set on a machine with these addresses, for tests.
+    #[cfg(test)]
+    pub(super) fn on(local: LocalAddresses) -> Self {
+        Self { local, ..Self::default() }
+    }
 }
 
 #[cfg(test)]

@@ -21,12 +21,14 @@ mod grants;
 mod idle;
 mod limits;
 mod listeners;
+mod local;
 mod message;
 mod origin;
 mod policy;
 mod policy_error;
 mod pool;
 mod resolver;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -146,7 +148,7 @@ impl Outbound {
                 _ => return Err(failed.error),
             };
         }
-        let connection = self.connect(&permit, timeouts.connect).await?;
+        let connection = self.connect(key.app(), &permit, timeouts.connect).await?;
         match self.exchange(connection, request, &permit, timeouts).await {
             Ok(head) => self.respond(head, key, call_share, &permit, timeouts),
             Err(failed) => Err(failed.error),
@@ -156,7 +158,7 @@ impl Outbound {
     /// Returns a live idle connection, if there is one.
     async fn pooled(&self, key: &PoolKey, permit: &Permit) -> Result<Option<Connection>, OutboundError> {
         while let Some(mut connection) = self.state.pool.take(key) {
-            self.state.connector.check_own(permit, connection.peer)?;
+            self.state.connector.check(permit, connection.peer)?;
             if let Ok(Ok(())) = timeout(READY_MAX, connection.sender.ready()).await {
                 return Ok(Some(connection));
             }
@@ -164,8 +166,8 @@ impl Outbound {
         Ok(None)
     }
 
-    async fn connect(&self, permit: &Permit, limit: Duration) -> Result<Connection, OutboundError> {
-        let host_share = self.state.pool.host_share()?;
+    async fn connect(&self, app: &Arc<str>, permit: &Permit, limit: Duration) -> Result<Connection, OutboundError> {
+        let host_share = self.state.pool.host_share(app)?;
         let connector = Arc::clone(&self.state.connector);
         let owned = permit.clone();
         let opening = async move { connector.connect(&owned, limit, host_share).await };

@@ -28,6 +28,9 @@ use super::grants::{Grants, is_nowhere};
 use super::origin::{Host, Origin};
 use super::policy_error::{PolicyError, check_len};
 
+/// Block of this machine's own addresses, for messages.
+const LOCAL: &str = "local";
+
 /// Origins within one function's reach, computed once from its declaration and the operator's grants.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -148,9 +151,18 @@ impl Permit {
 
     /// Refuses an `address` that the origin must not have. The connector checks every address of a name.
     pub(crate) fn check_address(&self, address: IpAddr) -> Result<(), OutboundError> {
-        let Reach::Special(network) = reach(address) else {
-            return Ok(());
-        };
+        match reach(address) {
+            Reach::Special(network) => self.check_network(address, network),
+            Reach::Public => Ok(()),
+        }
+    }
+
+    /// Refuses a public `address` of this machine without a grant: what listens there may be behind a firewall.
+    pub(crate) fn check_local(&self, address: IpAddr) -> Result<(), OutboundError> {
+        self.check_network(address, LOCAL)
+    }
+
+    fn check_network(&self, address: IpAddr, network: &'static str) -> Result<(), OutboundError> {
         let grant = match self.scope {
             Scope::Granted if !is_nowhere(network) => return Ok(()),
             Scope::Public { named: true } if !is_nowhere(network) => Some(self.origin.to_string()),

@@ -11,7 +11,6 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::connector::Connection;
@@ -20,6 +19,7 @@ use super::idle::IdleConnections;
 use super::limits::OutboundLimits;
 use super::origin::Origin;
 use super::policy::{Permit, Scope};
+use super::shares::{Share, Shares};
 
 /// Key of a connection: the requests that it may serve.
 ///
@@ -32,6 +32,11 @@ pub(super) struct PoolKey {
 }
 
 impl PoolKey {
+    /// Returns the app whose requests it may serve.
+    pub(super) fn app(&self) -> &Arc<str> {
+        &self.app
+    }
+
     /// Makes the key of a connection for `app` under a permit.
     pub(super) fn new(app: &str, permit: &Permit) -> Self {
         Self { app: app.into(), origin: permit.origin().clone(), scope: permit.scope() }
@@ -41,7 +46,7 @@ impl PoolKey {
 /// Idle connections of the host.
 pub(super) struct Pool {
     idle_set: Mutex<IdleSet>,
-    connections: Arc<Semaphore>,
+    connections: Arc<Shares>,
     connections_max: usize,
     runtime: Handle,
 }
@@ -60,7 +65,7 @@ impl Pool {
                 idle: IdleConnections::new(limits.idle_per_origin_max, limits.idle_total_max, limits.idle_max),
                 sweeper: None,
             }),
-            connections: Arc::new(Semaphore::new(limits.connections_max)),
+            connections: Shares::new(limits.connections_max),
             connections_max: limits.connections_max,
             runtime,
         }
@@ -83,13 +88,15 @@ impl Pool {
         drop(displaced);
     }
 
-    /// Takes one of the host's connections, closing the oldest idle one if none is free.
-    pub(super) fn host_share(&self) -> Result<OwnedSemaphorePermit, OutboundError> {
+    /// Takes one of the host's connections for an app, closing the oldest idle one if none is free: of any app, or of
+    /// this one if it holds its share already.
+    pub(super) fn host_share(&self, app: &Arc<str>) -> Result<Share, OutboundError> {
         loop {
-            if let Ok(share) = Arc::clone(&self.connections).try_acquire_owned() {
+            if let Some(share) = self.connections.try_take(app) {
                 return Ok(share);
             }
-            let evicted = self.idle_set.lock().idle.evict_oldest();
+            let own = self.connections.is_over_share(app).then_some(app);
+            let evicted = self.idle_set.lock().idle.evict_oldest_where(|key| own.is_none_or(|app| key.app == *app));
             if evicted.is_none() {
                 return Err(OutboundError::HostConnections { limit: self.connections_max });
             }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -108,7 +108,7 @@ struct Scripted {
 }
 
 impl Resolver for Scripted {
-    fn resolve<'a>(&'a self, _: &'a str, _: u16) -> super::resolver::Lookup<'a> {
+    fn resolve<'a>(&'a self, _: &'a Arc<str>, _: &'a str, _: u16) -> super::resolver::Lookup<'a> {
         let turn = self.asked.fetch_add(1, Ordering::SeqCst);
         let answer = self.answers.get(turn).or(self.answers.last()).cloned();
         Box::pin(async move { answer.ok_or_else(|| io::ErrorKind::NotFound.into()) })
@@ -525,6 +525,117 @@ async fn every_address_of_a_name_is_checked() {
         assert!(!refused.to_string().contains(&address.to_string()), "{refused}");
     }
     assert_eq!(tripwire.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_public_address_of_this_machine_needs_a_grant_as_soon_as_it_has_it() {
+    for public in ["203.0.114.7", "2a00:1450:4001:82f::7"] {
+        let public: IpAddr = public.parse().expect("an address");
+        let (site, target) = ("http://site.example:81", SocketAddr::new(public, 81));
+        let literal = format!("http://{target}");
+        let cases = [
+            (policy(&["*"], &[]), site, false),
+            (policy(&["*"], &[]), literal.as_str(), false),
+            (policy(&["http://*.example:81"], &[]), site, false),
+            (policy(&[site], &[]), site, false),
+            (policy(&[site], &[site]), site, true),
+            (policy(&["$s"], &[&format!("s={literal}")]), literal.as_str(), true),
+        ];
+        for (policy, uri, is_granted) in cases {
+            let local = Arc::new(parking_lot::Mutex::new(Vec::new()));
+            let own = OwnListeners::on(local::LocalAddresses::of(local.clone()));
+            let tls = Tls::new(Roots::System);
+            let connector = Connector::new(&OutboundLimits::default(), own, Arc::new(Scripted::default()), tls);
+            let permit = policy.check(&uri.parse().expect("a URI")).expect("declared");
+            // Nothing is sent: the public network is no part of a test.
+            connector.check(&permit, target).expect("another machine's");
+            local.lock().push(public);
+            let mapped = SocketAddr::new(mapped(public), target.port());
+            for spelling in [target, mapped] {
+                match connector.check(&permit, spelling) {
+                    Ok(()) => assert!(is_granted, "{uri}"),
+                    Err(OutboundError::NotPublic { network: "local", grant, .. }) => {
+                        assert!(!is_granted, "{uri}");
+                        assert_eq!(
+                            grant.is_some(),
+                            uri == site && permit.scope() != policy::Scope::Public { named: false }
+                        );
+                    }
+                    Err(other) => panic!("{uri}: {other}"),
+                }
+            }
+        }
+    }
+}
+
+/// The same address as IPv6 spells it.
+fn mapped(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().into(),
+        v6 => v6,
+    }
+}
+
+#[tokio::test]
+async fn no_wildcard_reaches_the_services_of_a_cloud() {
+    for address in [
+        "168.63.129.16",
+        "169.254.169.254",
+        "169.254.170.2",
+        "100.100.100.200",
+        "192.0.0.192",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+        "::ffff:168.63.129.16",
+        "64:ff9b::a83f:8110",
+        "64:ff9b:1::a83f:8110",
+        "2002:a83f:8110::1",
+        "2001:0:a83f:8110::1",
+        "::a83f:8110",
+        "::ffff:0:a83f:8110",
+    ] {
+        let target = SocketAddr::new(address.parse().expect("an address"), 80);
+        for (declared, uri) in [
+            ("*", "http://a.example".to_owned()),
+            ("*", format!("http://{target}")),
+            ("http://*.example", "http://b.example".to_owned()),
+        ] {
+            let resolver = Arc::new(Scripted { answers: vec![vec![target]], ..Default::default() });
+            let limits = OutboundLimits::default();
+            let outbound = Outbound::with(limits, OwnListeners::default(), resolver, Roots::System);
+            let client = Client::with(outbound, policy(&[declared], &[]));
+            let refused = client.read(&uri).await.expect_err("a service of the cloud");
+            assert!(matches!(refused, OutboundError::NotPublic { .. }), "{uri} {address}: {refused}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn slow_names_of_one_app_leave_look_ups_for_others() {
+    let lookups = shares::Shares::new(64);
+    let (slow, other): (Arc<str>, Arc<str>) = ("slow".into(), "other".into());
+    let mut held = Vec::new();
+    while let Some(lookup) = lookups.try_take(&slow) {
+        held.push(lookup);
+    }
+    assert_eq!(held.len(), 56);
+    let _other = tokio::time::timeout(HANG, lookups.take(&other)).await.expect("not behind the slow names");
+}
+
+#[tokio::test]
+async fn an_app_with_many_connections_leaves_some_for_others() {
+    let server = Server::answering(HELLO).await;
+    let limits = OutboundLimits { connections_max: 4, ..OutboundLimits::default() };
+    let client = Client::limited(&server, limits);
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(client.get(&server.origin()).await.expect("a connection"));
+    }
+    let refused = client.get(&server.origin()).await.err().expect("its share is used up");
+    assert!(matches!(refused, OutboundError::HostConnections { .. }), "{refused}");
+    let request = Request::get(server.origin()).body(Empty::<Bytes>::new()).expect("a request");
+    let other = client.outbound.send("other", &client.policy, &client.budget, request, client.timeouts).await;
+    assert_eq!(other.expect("a place of the reserve").status(), 200);
 }
 
 #[tokio::test]
