@@ -44,6 +44,8 @@ pub(crate) mod settings;
 pub(crate) mod suggest;
 pub mod wire;
 
+pub mod tokenizer;
+
 pub(crate) mod budgets;
 pub(crate) mod clock;
 pub(crate) mod descriptors;

@@ -7,11 +7,14 @@
 #[expect(dead_code, unused_imports, reason = "the wire's own source, of which its readers are used here")]
 #[path = "../../../host/src/wire/mod.rs"]
 mod wire;
+#[expect(dead_code, reason = "the tokenizer's own source, of which its data is used here")]
+#[path = "../../../host/src/tokenizer/table.rs"]
+mod tokenizer;
 // What the wire's own tests use.
 #[path = "../../../host/src/wire/samples.rs"]
 mod samples;
 
-use wire::{Datatype, FailureKind, Frame, HEADER_BYTES, Header, MAGIC, ModelId, Signature, Tensor, TensorSpec};
+use wire::{Datatype, FailureKind, Frame, HEADER_BYTES, Header, MAGIC, Manifest, ModelId, ServingSettings, Signature, Tensor, TensorSpec};
 
 /// SplitMix64: the same frames for the same seed, everywhere.
 struct Random(u64);

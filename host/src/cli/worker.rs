@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 
+use serde_json::json;
+
 use super::exit::Exit;
 use super::output;
 use crate::devices::DeviceName;
 use crate::worker;
+use crate::worker::confine::Confinement;
 
 #[derive(Debug, PartialEq, Eq)]
 enum Task {
@@ -13,6 +16,8 @@ enum Task {
     Infer(DeviceName),
     /// Probe the devices and print one JSON line.
     Probe,
+    /// Confine the process and print a JSON list of the mechanisms that are missing here.
+    Confine,
 }
 
 /// Runs the task in the words behind `worker`.
@@ -23,6 +28,10 @@ pub(crate) fn run(words: impl Iterator<Item = String>) -> ExitCode {
         Task::Infer(DeviceName::Cuda(ordinal)) => Ok(worker::run(Some(ordinal))?),
         Task::Probe => {
             output::line(&serde_json::to_string(&worker::probe::run()).expect("string keys only"));
+            Ok(())
+        }
+        Task::Confine => {
+            output::line(&json!(Confinement::Cpu.apply(&[])).to_string());
             Ok(())
         }
     });
@@ -36,6 +45,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Task, Exit> {
     let task = match words.next().as_deref() {
         None => Task::Infer(DeviceName::Cpu),
         Some("--probe") => Task::Probe,
+        Some("--confine") => Task::Confine,
         Some("--device") => {
             let name = words.next().ok_or_else(|| Exit::usage("`--device` needs a value"))?;
             Task::Infer(name.parse().map_err(|error| Exit::usage(format!("{error}")))?)
@@ -62,6 +72,7 @@ mod tests {
         assert_eq!(check(&["--device", "cpu"]), Ok(Task::Infer(DeviceName::Cpu)));
         assert_eq!(check(&["--device", "cuda:3"]), Ok(Task::Infer(DeviceName::Cuda(3))));
         assert_eq!(check(&["--probe"]), Ok(Task::Probe));
+        assert_eq!(check(&["--confine"]), Ok(Task::Confine));
     }
 
     #[test]

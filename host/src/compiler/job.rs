@@ -36,7 +36,7 @@ impl Job {
             return Ok(());
         }
         self.limit()?;
-        Confinement::Compile.apply();
+        Confinement::Compile.apply(&[]);
         let component = sealed::read(self.order.component, COMPONENT_BYTES_MAX)?;
         let compiled = catch_unwind(AssertUnwindSafe(|| generator.compile(&component)));
         let reply = match compiled {

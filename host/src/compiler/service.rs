@@ -34,7 +34,7 @@ pub fn run() -> io::Result<()> {
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     let cache = Arc::new(FunctionCache::default());
     let generator = CodeGenerator::new(cache.clone()).map_err(|error| io::Error::other(error.to_string()))?;
-    Confinement::Compiler.apply();
+    Confinement::Compiler.apply(&[]);
     Service { control, cache, generator, jobs: Vec::new() }.serve()
 }
 

@@ -245,7 +245,7 @@ impl Deployments {
     /// Returns the declarations of a program that this host does not meet.
     async fn warnings(&self, program: &Arc<Program>) -> Vec<Warning> {
         let (catalogue, program) = (self.inference.catalogue().clone(), program.clone());
-        blocking(move || warnings::of(&program, |model| catalogue.get(model).is_ok())).await
+        blocking(move || warnings::of(&program, |model| catalogue.locate(model).is_ok())).await
     }
 
     /// Makes an earlier version live again, with its grants of then: the previous one, or the one with the prefix `to`.

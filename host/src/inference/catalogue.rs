@@ -10,6 +10,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -55,6 +56,33 @@ pub(crate) enum ModelKind {
     },
     /// A graph over named tensors, which are known once it is loaded.
     Onnx,
+}
+
+/// A model by its files, of which none was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LocatedModel {
+    /// The name that functions use.
+    pub name: String,
+    /// Its directory.
+    pub path: PathBuf,
+    /// The length of all its files.
+    pub bytes: u64,
+}
+
+/// Identity of a model's files at one time: for each its inode, length, and last changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FilesStamp(Vec<Option<[i64; 6]>>);
+
+impl LocatedModel {
+    /// Returns the stamp of its files now.
+    pub(crate) fn stamp(&self) -> FilesStamp {
+        let of = |file: &str| {
+            let data = fs::metadata(self.path.join(file)).ok()?;
+            let (inode, length) = (data.ino() as i64, data.size() as i64);
+            Some([inode, length, data.mtime(), data.mtime_nsec(), data.ctime(), data.ctime_nsec()])
+        };
+        FilesStamp(REQUIRED.into_iter().chain(OPTIONAL).chain([ONNX]).map(of).collect())
+    }
 }
 
 /// A listing of the models' directory.
@@ -179,6 +207,29 @@ impl Catalogue {
         describe(name, &dir)
     }
 
+    /// Returns a model by its files. A host reads none of them: they are anyone's.
+    pub(crate) fn locate(&self, name: &str) -> Result<LocatedModel, CatalogueError> {
+        check_name(name)?;
+        let path = self.models_dir.join(name);
+        if !path.is_dir() {
+            return Err(self.unknown(name));
+        }
+        let bytes = measure(&path)?;
+        Ok(LocatedModel { name: name.into(), path, bytes })
+    }
+
+    /// Returns all models by their files, and the names of directories that lack one.
+    pub(crate) fn located(&self) -> Result<(Vec<LocatedModel>, Vec<String>), CatalogueError> {
+        let (mut found, mut broken) = (Vec::new(), Vec::new());
+        for name in self.names()? {
+            match self.locate(&name) {
+                Ok(model) => found.push(model),
+                Err(_) => broken.push(name),
+            }
+        }
+        Ok((found, broken))
+    }
+
     /// Copies the model at `source`, a directory or an ONNX file, under `name`, in place of one that has this name
     /// already.
     pub(crate) fn add(&self, name: &str, source: &Path) -> Result<InstalledModel, CatalogueError> {
@@ -279,11 +330,11 @@ fn files_of(source: &Path) -> Result<Vec<(&'static str, PathBuf)>, CatalogueErro
     Ok(files.filter(|(_, path)| path.is_file()).collect())
 }
 
-fn describe(name: &str, dir: &Path) -> Result<InstalledModel, CatalogueError> {
-    let described = |bytes, kind| InstalledModel { name: name.into(), path: dir.to_owned(), bytes, kind };
+/// Returns the length of a model's files; refuses a directory that lacks one.
+fn measure(dir: &Path) -> Result<u64, CatalogueError> {
     if is_onnx(dir) {
         let path = dir.join(ONNX);
-        return Ok(described(fs::metadata(&path).map_err(unreadable(&path))?.len(), ModelKind::Onnx));
+        return Ok(fs::metadata(&path).map_err(unreadable(&path))?.len());
     }
     let mut bytes = 0;
     for file in REQUIRED.into_iter().chain(OPTIONAL) {
@@ -295,6 +346,16 @@ fn describe(name: &str, dir: &Path) -> Result<InstalledModel, CatalogueError> {
                 return Err(CatalogueError::MissingFile { dir, file });
             }
         }
+    }
+    Ok(bytes)
+}
+
+/// Reads a model's description, for commands that show it.
+fn describe(name: &str, dir: &Path) -> Result<InstalledModel, CatalogueError> {
+    let bytes = measure(dir)?;
+    let described = |bytes, kind| InstalledModel { name: name.into(), path: dir.to_owned(), bytes, kind };
+    if is_onnx(dir) {
+        return Ok(described(bytes, ModelKind::Onnx));
     }
     let path = dir.join("config.json");
     let config: Config = read_json(&path)?;
@@ -312,7 +373,7 @@ fn describe(name: &str, dir: &Path) -> Result<InstalledModel, CatalogueError> {
     Ok(described(bytes, kind))
 }
 
-pub(super) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, CatalogueError> {
+fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, CatalogueError> {
     let invalid = |reason: String| CatalogueError::Config { path: path.to_owned(), reason };
     let bytes = fs::metadata(path).map_err(unreadable(path))?.len();
     if bytes > CONFIG_BYTES_MAX {

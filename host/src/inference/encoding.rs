@@ -2,8 +2,8 @@
 
 use super::error::InferenceError;
 use super::request::Inputs;
-use super::tokenizer::{Overflow, Tokenizer, TokenizerError};
 use super::worker_pool::Work;
+use crate::tokenizer::{Overflow, Tokenizer, TokenizerError};
 
 /// A model's way from inputs to token ids.
 pub(super) enum Encoding {

@@ -2,11 +2,12 @@
 
 use super::encoding::Encoding;
 use super::error::InferenceError;
+use super::models::Model;
 use super::request::{Caller, Inputs};
-use super::service::{Inference, Model, TensorOutputs};
+use super::service::{Inference, TensorOutputs};
 use super::tensors::{self, EncoderRequest};
-use super::tokenizer::Overflow;
 use super::worker_pool::{Output, OutputKind, Work};
+use crate::tokenizer::Overflow;
 use crate::wire::{BODY_BYTES_MAX, TENSORS_MAX, Tensor};
 
 /// Bytes of the tensors of one request: a frame holds it, with some room for its names.
@@ -34,7 +35,7 @@ impl Inference {
         }
         self.within(caller, async {
             let model = self.model(name).await?;
-            match &model.encoding {
+            match model.encoding() {
                 Encoding::Tokens(_) | Encoding::Length => self.infer_rows(&model, &tensors, caller).await,
                 Encoding::None => self.infer_tensors(&model, tensors, caller).await,
             }
@@ -56,7 +57,7 @@ impl Inference {
             }
             EncoderRequest::Rows { ids, cu_seqlens, first_segments } => {
                 self.check_rows(cu_seqlens.len() - 1)?;
-                if let Encoding::Tokens(tokenizer) = &model.encoding {
+                if let Encoding::Tokens(tokenizer) = model.encoding() {
                     for (row, ends) in cu_seqlens.windows(2).enumerate() {
                         let row_of = &ids[ends[0] as usize..ends[1] as usize];
                         tokenizer

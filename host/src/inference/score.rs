@@ -5,9 +5,9 @@
 use super::error::InferenceError;
 use super::request::{Caller, Inputs};
 use super::service::{Inference, ROW_BYTES};
-use super::tokenizer::Overflow;
 use super::worker_pool::{OutputKind, Work};
 use crate::call::InferenceReceipt;
+use crate::tokenizer::Overflow;
 use crate::wire::{ModelId, Signature};
 
 /// The relevance of each text to the question, and the cost.
@@ -54,7 +54,8 @@ impl Inference {
             let rows = documents.len() * (ROW_BYTES + query.len().min(ROW_BYTES * 64));
             let bytes = rows + documents.iter().map(String::len).sum::<usize>();
             let encoding = model.clone();
-            let work = self.encode(bytes, move || encoding.encoding.encode_pairs(&query, &documents, overflow)).await?;
+            let work =
+                self.encode(bytes, move || encoding.encoding().encode_pairs(&query, &documents, overflow)).await?;
             let (_, scores, receipt) = self.workers.rows(model.id, work, OutputKind::Scores, caller).await?;
             Ok(RelevanceScores { scores, receipt })
         })
@@ -73,7 +74,7 @@ impl Inference {
         self.within(caller, async {
             let model = self.model(name).await?;
             let count = self.labels(name, model.id, caller).await?;
-            let labels = model.labels.names(count);
+            let labels = model.labels().names(count);
             if inputs.is_empty() {
                 return Ok(LabelScores { labels, scores: Vec::new(), receipt: InferenceReceipt::default() });
             }
@@ -81,7 +82,7 @@ impl Inference {
             let (ids, cu_seqlens) = self.tokenize(&model, inputs, overflow).await?;
             let work = Work::Rows { ids, cu_seqlens, first_segments: Vec::new() };
             let (_, mut scores, receipt) = self.workers.rows(model.id, work, OutputKind::Scores, caller).await?;
-            if count == 1 || model.labels.several {
+            if count == 1 || model.labels().several {
                 scores.iter_mut().for_each(|score| *score = sigmoid(*score));
             } else {
                 scores.chunks_mut(count).for_each(softmax);

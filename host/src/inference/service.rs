@@ -1,4 +1,4 @@
-//! Inference for one host: its models, opened on their first request, and the workers that run them.
+//! Inference for one host: requests to its models, and the workers that run them.
 //!
 //! A request is tokenised on the caller's thread (long ones on a blocking thread), joins the queue, rides in one or
 //! more batches, and comes back with its share of their cost.
@@ -8,34 +8,25 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use dashmap::DashMap;
 use tokio::sync::Semaphore;
 
-use super::catalogue::{Catalogue, CatalogueError, ModelKind};
+use super::catalogue::Catalogue;
 use super::devices::Devices;
-use super::encoding::Encoding;
 use super::error::InferenceError;
-use super::labels::Labels;
+use super::models::{Model, Models};
 use super::request::{Caller, Inputs};
-use super::serving::Serving;
-use super::tokenizer::{Overflow, Tokenizer};
-use super::worker_pool::{
-    BatchRecord, DeviceStats, ModelConfig, ModelSource, OutputKind, PoolConfig, Work, WorkerPool,
-};
+use super::worker_pool::{BatchRecord, DeviceStats, OutputKind, PoolConfig, Work, WorkerPool};
 use super::worker_program::WorkerProgram;
 use crate::call::InferenceReceipt;
 use crate::devices::{DeviceChoice, DeviceRefused, Report, ReportSource};
 use crate::limits::BatchLimits;
-use crate::wire::{ModelId, Signature, Tensor};
+use crate::tokenizer::Overflow;
+use crate::wire::{Signature, Tensor};
 
 /// Texts of more bytes than this together are tokenised off the caller's thread.
 const TOKENIZE_INLINE_BYTES_MAX: usize = 4 << 10;
 /// Cost of a row besides its text, in bytes of text.
 pub(super) const ROW_BYTES: usize = 64;
-
-/// The no-op model: returns a text's first token and length at no cost, to measure the round trip to a worker and to
-/// match answers to texts. Only if the configuration enables it.
-pub const NOOP_MODEL: &str = "bireme-noop";
 
 /// Vectors of one dimension, concatenated, and their cost.
 #[derive(Debug)]
@@ -85,22 +76,12 @@ pub struct InferenceConfig {
 
 /// All models of one host.
 pub struct Inference {
-    catalogue: Catalogue,
+    models: Models,
     devices: Arc<Devices>,
     pub(super) workers: WorkerPool,
-    models: DashMap<String, Arc<Model>>,
     /// One permit for each core: tokenising on blocking threads must not starve the guests.
     tokenizing: Arc<Semaphore>,
-    /// Held while a model's files are opened, so that a burst of first requests opens them once.
-    opening: tokio::sync::Mutex<()>,
     pub(super) batch_limits: BatchLimits,
-    noop_model: bool,
-}
-
-pub(super) struct Model {
-    pub(super) id: ModelId,
-    pub(super) encoding: Encoding,
-    pub(super) labels: Labels,
 }
 
 impl Inference {
@@ -113,15 +94,13 @@ impl Inference {
             requests_bytes_max: config.requests_bytes_max,
             weights: config.weights,
         };
+        let catalogue = Catalogue::new(&config.models_dir);
         Self {
-            catalogue: Catalogue::new(&config.models_dir),
-            workers: WorkerPool::new(config.worker, devices.clone(), pool),
+            models: Models::new(catalogue, config.worker.clone(), config.batch_limits.clone(), config.noop_model),
+            workers: WorkerPool::new(config.worker, config.models_dir, devices.clone(), pool),
             devices,
-            models: DashMap::new(),
-            opening: tokio::sync::Mutex::new(()),
             tokenizing: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
             batch_limits: config.batch_limits,
-            noop_model: config.noop_model,
         }
     }
 
@@ -182,7 +161,12 @@ impl Inference {
 
     /// Returns the models on disk.
     pub(crate) fn catalogue(&self) -> &Catalogue {
-        &self.catalogue
+        self.models.catalogue()
+    }
+
+    /// Whether the files of a model were read and refused.
+    pub(crate) fn is_refused(&self, name: &str) -> bool {
+        self.models.is_refused(name)
     }
 
     /// Returns the counters of the workers.
@@ -223,7 +207,7 @@ impl Inference {
                 Inputs::Tokens(texts) => texts.iter().map(Vec::len).sum(),
             };
         let model = model.clone();
-        self.encode(bytes, move || model.encoding.encode_all(&inputs, overflow)).await
+        self.encode(bytes, move || model.encoding().encode_all(&inputs, overflow)).await
     }
 
     /// Tokenises inline below `TOKENIZE_INLINE_BYTES_MAX`, else on a blocking thread.
@@ -246,51 +230,7 @@ impl Inference {
     }
 
     pub(super) async fn model(&self, name: &str) -> Result<Arc<Model>, InferenceError> {
-        if let Some(model) = self.models.get(name) {
-            return Ok(model.clone());
-        }
-        let _opening = self.opening.lock().await;
-        if let Some(model) = self.models.get(name) {
-            return Ok(model.clone());
-        }
-        let model = if self.noop_model && name == NOOP_MODEL {
-            let config = self.model_config(name, ModelSource::Noop, 0, &Serving::default());
-            let id = self.workers.register(config);
-            Arc::new(Model { id, encoding: Encoding::Length, labels: Labels::default() })
-        } else {
-            let unavailable = |reason: String| InferenceError::Unavailable { model: name.to_owned(), reason };
-            let installed = self.catalogue.get(name).map_err(|error| match error {
-                CatalogueError::UnknownModel { .. } | CatalogueError::Name { .. } => {
-                    InferenceError::UnknownModel { model: name.to_owned() }
-                }
-                other => unavailable(other.to_string()),
-            })?;
-            let (dir, bytes) = (installed.path, installed.bytes);
-            let (encoding, labels) = if installed.kind == ModelKind::Onnx {
-                (Encoding::None, Labels::default())
-            } else {
-                let files = tokio::task::spawn_blocking({
-                    let dir = dir.clone();
-                    move || (Tokenizer::load(&dir), Labels::load(&dir))
-                });
-                let (tokenizer, labels) =
-                    files.await.map_err(|_| unavailable("its tokenizer crashed while loading".to_owned()))?;
-                let tokenizer = tokenizer.map_err(|error| unavailable(error.to_string()))?;
-                let labels = labels.map_err(|error| unavailable(error.to_string()))?;
-                (Encoding::Tokens(Box::new(tokenizer)), labels)
-            };
-            let serving = Serving::load(&dir).map_err(|error| unavailable(error.to_string()))?;
-            let config = self.model_config(name, ModelSource::Directory(dir), bytes, &serving);
-            let id = self.workers.register(config);
-            Arc::new(Model { id, encoding, labels })
-        };
-        self.models.insert(name.to_owned(), model.clone());
-        Ok(model)
-    }
-
-    fn model_config(&self, name: &str, source: ModelSource, memory: u64, serving: &Serving) -> ModelConfig {
-        let limits = serving.limits(&self.batch_limits);
-        ModelConfig { name: name.into(), source, limits, memory, keep: serving.keep }
+        self.models.get(name, &self.workers).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! The worker pool of a host: worker processes behind one queue, and the driver that acts on its decisions.
 //!
-//! Not here: batches (`batcher`), frames (`wire`), the process and its socket (`process`), the decisions (`state`).
+//! Not here: batches (`batcher`), frames (`wire`), the process and its socket (`worker_process`), the decisions (`state`).
 //!
 //! A caller that finds a worker free sends its batch on its own thread, and the receiver of a reply sends the next one:
 //! a request costs no hop through another task.
@@ -9,21 +9,21 @@
 //! is answered once; a batch whose worker died runs once more as it was, then in halves, and the request that ends
 //! workers by itself is rejected; a caller that goes away takes its request out of the queue.
 
-mod process;
 mod state;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
-use self::process::Worker;
 use self::state::{Action, PoolState};
 use super::batcher::RequestId;
 use super::devices::Devices;
 use super::error::InferenceError;
 use super::request::Caller;
+use super::worker_process::Worker;
 use super::worker_program::WorkerProgram;
 use crate::call::InferenceReceipt;
 use crate::devices::LiveWorker;
@@ -42,13 +42,15 @@ pub(super) struct WorkerPool {
 
 struct Shared {
     program: WorkerProgram,
+    models_dir: PathBuf,
     devices: Arc<Devices>,
     state: Mutex<PoolState<Worker>>,
 }
 
 impl WorkerPool {
-    pub(crate) fn new(program: WorkerProgram, devices: Arc<Devices>, config: PoolConfig) -> Self {
-        Self { shared: Arc::new(Shared { program, devices, state: Mutex::new(PoolState::new(config)) }) }
+    pub(crate) fn new(program: WorkerProgram, models_dir: PathBuf, devices: Arc<Devices>, config: PoolConfig) -> Self {
+        let state = Mutex::new(PoolState::new(config));
+        Self { shared: Arc::new(Shared { program, models_dir, devices, state }) }
     }
 
     /// Makes a model known. It is loaded with its first request.
@@ -218,7 +220,7 @@ impl Shared {
             }
             None => tracing::info!(device = %chosen.device, "a worker starts"),
         }
-        let started = Worker::start(&self.program, chosen.device);
+        let started = Worker::start(&self.program, chosen.device, &self.models_dir);
         let mut state = self.lock();
         match started {
             Ok((worker, replies)) => {

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use super::header::{FailureKind, HEADER_BYTES, ITEMS_MAX, MAGIC, ModelId, TENSORS_MAX, WireError};
+use super::codec::{Reader, count, long, text, word};
+use super::header::{DESCRIBED, FailureKind, HEADER_BYTES, ITEMS_MAX, MAGIC, ModelId, TENSORS_MAX, WireError};
+use super::manifest::Manifest;
 use super::tensor::{Datatype, NAME_BYTES_MAX, RANK_MAX, Tensor, TensorSpec};
 
 /// The path that stands for the built-in no-op model.
@@ -19,6 +21,7 @@ const INFER: u32 = 8;
 const INFERRED: u32 = 9;
 const CHECK: u32 = 10;
 const CHECKED: u32 = 11;
+const DESCRIBE: u32 = 12;
 
 const VECTOR: u32 = 1;
 const SCORES: u32 = 2;
@@ -141,6 +144,16 @@ pub enum Frame {
         /// Bytes of the device that the worker holds; 0 on the CPU.
         in_use: u64,
     },
+    /// Request to read the JSON files of a model, to a worker that does nothing else and may die of it.
+    Describe {
+        /// Directory of the model on disk.
+        path: String,
+    },
+    /// Answer to `Describe`.
+    Described {
+        /// The text side of the model.
+        manifest: Box<Manifest>,
+    },
     /// Answer of a surviving worker to a frame that failed.
     Failed {
         /// Part at fault: the model's files, the batch, the device's memory or the device.
@@ -164,6 +177,8 @@ impl Frame {
             Frame::Inferred { .. } => INFERRED,
             Frame::Check => CHECK,
             Frame::Checked { .. } => CHECKED,
+            Frame::Describe { .. } => DESCRIBE,
+            Frame::Described { .. } => DESCRIBED,
         }
     }
 
@@ -224,6 +239,8 @@ impl Frame {
             }
             Frame::Check => {}
             Frame::Checked { in_use } => long(out, *in_use),
+            Frame::Describe { path } => text(out, path),
+            Frame::Described { manifest } => manifest.encode(out),
             Frame::Failed { kind, message } => {
                 word(out, *kind as u32);
                 text(out, cut(message));
@@ -233,7 +250,7 @@ impl Frame {
 
     /// Reads a body.
     pub fn decode(kind: u32, body: &[u8]) -> Result<Self, WireError> {
-        let mut reader = Reader { rest: body };
+        let mut reader = Reader::new(body);
         let frame = match kind {
             LOAD => Frame::Load { model: reader.model()?, path: reader.text()? },
             LOADED => reader.loaded()?,
@@ -254,10 +271,12 @@ impl Frame {
             }
             CHECK => Frame::Check,
             CHECKED => Frame::Checked { in_use: reader.long()? },
+            DESCRIBE => Frame::Describe { path: reader.text()? },
+            DESCRIBED => Frame::Described { manifest: Box::new(Manifest::decode(&mut reader)?) },
             FAILED => Frame::Failed { kind: reader.failure()?, message: reader.message()? },
             found => return Err(WireError::Kind { found }),
         };
-        if reader.rest.is_empty() { Ok(frame) } else { Err(WireError::Body { what: "bytes after its end" }) }
+        if reader.is_empty() { Ok(frame) } else { Err(WireError::Body { what: "bytes after its end" }) }
     }
 }
 
@@ -268,23 +287,6 @@ pub(crate) fn checksum(cu_seqlens: &[u32], ids: &[u32]) -> u32 {
     let step = |hash: u64, &word: &u32| (hash ^ u64::from(word)).wrapping_mul(0x0100_0000_01b3);
     let hash = ids.iter().fold(cu_seqlens.iter().fold(0xcbf2_9ce4_8422_2325, step), step);
     (hash ^ (hash >> 32)) as u32
-}
-
-fn word(out: &mut Vec<u8>, value: u32) {
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
-fn long(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
-fn count(out: &mut Vec<u8>, count: usize) {
-    word(out, u32::try_from(count).expect("whatever is sent is bounded far below"));
-}
-
-fn text(out: &mut Vec<u8>, text: &str) {
-    count(out, text.len());
-    out.extend_from_slice(text.as_bytes());
 }
 
 fn cut(message: &str) -> &str {
@@ -343,37 +345,7 @@ fn outcome(out: &mut Vec<u8>, item: &Result<Vec<Tensor>, String>) {
     }
 }
 
-struct Reader<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, bytes: usize) -> Result<&'a [u8], WireError> {
-        let (taken, rest) = self.rest.split_at_checked(bytes).ok_or(WireError::Body { what: "too short" })?;
-        self.rest = rest;
-        Ok(taken)
-    }
-
-    fn word(&mut self) -> Result<u32, WireError> {
-        Ok(u32::from_le_bytes(self.take(4)?.try_into().expect("four bytes")))
-    }
-
-    fn long(&mut self) -> Result<u64, WireError> {
-        Ok(u64::from_le_bytes(self.take(8)?.try_into().expect("eight bytes")))
-    }
-
-    /// Copies `count` numbers out. Nothing is allocated before the bytes are known to be there.
-    fn array<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(&mut self, count: usize) -> Result<Vec<T>, WireError> {
-        let bytes = count.checked_mul(size_of::<T>()).ok_or(WireError::Body { what: "too many numbers" })?;
-        Ok(bytemuck::pod_collect_to_vec(self.take(bytes)?))
-    }
-
-    fn text(&mut self) -> Result<String, WireError> {
-        let bytes = self.word()? as usize;
-        let text = self.take(bytes)?;
-        String::from_utf8(text.to_vec()).map_err(|_| WireError::Body { what: "text that is not UTF-8" })
-    }
-
+impl Reader<'_> {
     /// Reads a message for users, of a page at most.
     fn message(&mut self) -> Result<String, WireError> {
         let message = self.text()?;
@@ -536,10 +508,15 @@ mod tests {
     /// By a digest that was computed apart from this code, from the format in the module's docs.
     #[test]
     fn the_bytes_of_a_frame_stay_as_they_are() {
-        let mut bytes = Vec::new();
-        frames().iter().for_each(|frame| frame.encode(42, &mut bytes));
-        assert_eq!(bytes.len(), 864);
-        assert_eq!(Sha256::digest(&bytes)[..8], [0x79, 0x7f, 0xb8, 0x45, 0x11, 0x92, 0x0d, 0x34]);
+        let check = |frames: &[Frame], length: usize, digest: [u8; 8]| {
+            let mut bytes = Vec::new();
+            frames.iter().for_each(|frame| frame.encode(42, &mut bytes));
+            assert_eq!(bytes.len(), length);
+            assert_eq!(Sha256::digest(&bytes)[..8], digest);
+        };
+        let frames = frames();
+        check(&frames[..14], 864, [0x79, 0x7f, 0xb8, 0x45, 0x11, 0x92, 0x0d, 0x34]);
+        check(&frames[14..], 358, [0xbe, 0x57, 0x39, 0x93, 0x3b, 0x71, 0x98, 0x42]);
     }
 
     #[test]
@@ -568,13 +545,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn hostile_bodies_never_panic_nor_allocate_beyond_themselves(kind in 0u32..13, body in proptest::collection::vec(any::<u8>(), 0..256)) {
+        fn hostile_bodies_never_panic_nor_allocate_beyond_themselves(kind in 0u32..15, body in proptest::collection::vec(any::<u8>(), 0..256)) {
             let _ = Frame::decode(kind, &body);
         }
 
         /// A good frame with one byte changed is refused or is another good frame.
         #[test]
-        fn a_changed_byte_never_panics(which in 0usize..14, at in any::<proptest::sample::Index>(), byte in any::<u8>()) {
+        fn a_changed_byte_never_panics(which in 0usize..17, at in any::<proptest::sample::Index>(), byte in any::<u8>()) {
             let mut bytes = Vec::new();
             frames()[which].encode(0, &mut bytes);
             let (header, body) = bytes.split_at_mut(HEADER_BYTES);

@@ -9,6 +9,11 @@ pub const HEADER_BYTES: usize = 24;
 /// Longest body.
 pub(crate) const BODY_BYTES_MAX: u64 = 256 << 20;
 
+/// Kind of the answer to `Describe`, whose body has a limit of its own.
+pub(super) const DESCRIBED: u32 = 13;
+/// Bytes of a model's text side: a vocabulary at its limit, and 1 MiB of labels.
+const DESCRIBED_BYTES_MAX: u64 = 48 << 20;
+
 /// Requests of one `Infer`.
 pub(crate) const ITEMS_MAX: usize = 4_096;
 /// Tensors of one request.
@@ -21,7 +26,7 @@ pub struct ModelId(pub u32);
 /// The head of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Number of the frame's kind, 1 to 11; [`Frame::decode`](super::Frame::decode) refuses others.
+    /// Number of the frame's kind, 1 to 13; [`Frame::decode`](super::Frame::decode) refuses others.
     pub kind: u32,
     /// Chosen by the host; the reply carries it back.
     pub job: u64,
@@ -54,8 +59,8 @@ pub enum FailureKind {
 pub enum WireError {
     #[error("the frame begins with {found:#010x}, not {MAGIC:#010x}: not a worker of this version")]
     Magic { found: u32 },
-    #[error("the frame's body is {bytes} bytes, over the limit of {BODY_BYTES_MAX}")]
-    TooLong { bytes: u64 },
+    #[error("the frame's body is {bytes} bytes, over the limit of {bytes_max}")]
+    TooLong { bytes: u64, bytes_max: u64 },
     #[error("the frame is of an unknown kind {found}")]
     Kind { found: u32 },
     #[error("the frame's body is cut off or inconsistent: {what}")]
@@ -71,8 +76,9 @@ impl Header {
             return Err(WireError::Magic { found: u32_at(0) });
         }
         let (body_bytes, is_placed) = (u64_at(16) & !PLACED, u64_at(16) & PLACED != 0);
-        if body_bytes > BODY_BYTES_MAX {
-            return Err(WireError::TooLong { bytes: body_bytes });
+        let bytes_max = if u32_at(4) == DESCRIBED { DESCRIBED_BYTES_MAX } else { BODY_BYTES_MAX };
+        if body_bytes > bytes_max {
+            return Err(WireError::TooLong { bytes: body_bytes, bytes_max });
         }
         Ok(Self { kind: u32_at(4), job: u64_at(8), body_bytes: body_bytes as usize, is_placed })
     }
@@ -100,7 +106,11 @@ mod tests {
         let mut long = [0; HEADER_BYTES];
         long[..4].copy_from_slice(&MAGIC.to_le_bytes());
         long[16..].copy_from_slice(&u64::MAX.to_le_bytes());
-        assert_eq!(Header::parse(&long), Err(WireError::TooLong { bytes: u64::MAX >> 1 }));
+        let too_long = |bytes, bytes_max| Err(WireError::TooLong { bytes, bytes_max });
+        assert_eq!(Header::parse(&long), too_long(u64::MAX >> 1, BODY_BYTES_MAX));
+        long[4..8].copy_from_slice(&DESCRIBED.to_le_bytes());
+        long[16..].copy_from_slice(&(DESCRIBED_BYTES_MAX + 1).to_le_bytes());
+        assert_eq!(Header::parse(&long), too_long(DESCRIBED_BYTES_MAX + 1, DESCRIBED_BYTES_MAX));
     }
 
     #[test]

@@ -21,14 +21,22 @@
 //! Inferred model u32 | items u32 | device ns u64 | (0 u32 | tensors u32 | tensor …, or 1 u32 | message text) …
 //! Check
 //! Checked  device bytes in use u64
+//! Describe path text
+//! Described tokenizer flag u32 | (table) | labels u32 × (place u32 | name text) | several labels flag u32
+//!          | keep flag u32 | (flag u32 | setting u64) × 4
+//! table    tokens u32 × (id u32 | text) | added tokens u32 × (id u32 | text | flags u32)
+//!          | unknown token text | prefix text | characters of a word u32 | normalizer u32
+//!          | (pieces u32 × (kind u32 | token u32 | segment u32)) × 2 | tokens of a text u32
 //! Failed   kind u32 | message text
 //! ```
 //!
 //! Invariants: a frame that is cut off, too long, of another version or inconsistent is an error, and the side that
 //! finds it hangs up. Limits: `BODY_BYTES_MAX`, `ITEMS_MAX`, `TENSORS_MAX`.
 
+mod codec;
 mod frame;
 mod header;
+mod manifest;
 pub(crate) mod memory;
 #[cfg(test)]
 mod samples;
@@ -38,8 +46,13 @@ pub use self::frame::{Frame, Signature};
 pub(crate) use self::frame::{NOOP_PATH, checksum};
 pub(crate) use self::header::{BODY_BYTES_MAX, ITEMS_MAX, TENSORS_MAX, mark_placed};
 pub use self::header::{FailureKind, HEADER_BYTES, Header, MAGIC, ModelId};
+pub(crate) use self::manifest::{LABEL_BYTES_MAX, LABELS_MAX};
+pub use self::manifest::{Manifest, ServingSettings};
 pub use self::tensor::{Datatype, Tensor, TensorSpec};
 pub(crate) use self::tensor::{NAME_BYTES_MAX, RANK_MAX, TensorError};
+
+/// Environment variable of a worker: the directory of the models that it may read.
+pub(crate) const MODELS_DIR_VARIABLE: &str = "BIREME_MODELS_DIR";
 
 #[cfg(target_endian = "big")]
 compile_error!("the wire copies numbers as they lie in memory and is little-endian");

@@ -1,6 +1,7 @@
 //! A frame of each kind, for tests and for the fuzz driver.
 
-use super::{Datatype, FailureKind, Frame, ModelId, Signature, Tensor, TensorSpec};
+use super::{Datatype, FailureKind, Frame, Manifest, ModelId, ServingSettings, Signature, Tensor, TensorSpec};
+use crate::tokenizer::{AddedToken, Normalizer, Piece, Slot, Table};
 
 pub(crate) fn frames() -> Vec<Frame> {
     let model = ModelId(1);
@@ -46,5 +47,40 @@ pub(crate) fn frames() -> Vec<Frame> {
         Frame::Check,
         Frame::Checked { in_use: 3 },
         Frame::Failed { kind: FailureKind::BadBatch, message: "no".into() },
+        Frame::Describe { path: "models/ä".into() },
+        Frame::Described { manifest: Box::default() },
+        Frame::Described { manifest: Box::new(manifest()) },
     ]
+}
+
+fn manifest() -> Manifest {
+    let piece = |slot, segment| Piece { slot, segment };
+    let added = AddedToken {
+        id: 1,
+        content: "[MASK]".into(),
+        is_single_word: true,
+        strips_left: false,
+        strips_right: true,
+        is_normalized: false,
+        is_special: true,
+    };
+    let normalizer =
+        Normalizer { cleans_text: true, splits_chinese: false, strips_accents: Some(true), lowers_case: true };
+    let table = Table {
+        vocabulary: vec![(0, "a".into()), (1, "ä".into())],
+        added: vec![added],
+        unknown: "a".into(),
+        continuation: "##".into(),
+        word_chars_max: 100,
+        normalizer: Some(normalizer),
+        single: vec![piece(Slot::Token(1), 0), piece(Slot::First, 0)],
+        pair: vec![piece(Slot::First, 0), piece(Slot::Second, 1)],
+        tokens_max: 512,
+    };
+    Manifest {
+        tokenizer: Some(table),
+        labels: [(0, "no".into()), (2, "yes".into())].into(),
+        is_multi_label: true,
+        serving: ServingSettings { keep: true, max_batch_size: Some(8), ..ServingSettings::default() },
+    }
 }

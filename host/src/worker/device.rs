@@ -3,6 +3,7 @@
 //! Not here: the choice of the device, which the host makes before the worker starts.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use bireme_kernels::cuda::device::{Device, DeviceError, DeviceOptions};
 
@@ -26,11 +27,17 @@ pub(crate) enum DeviceOpenError {
     Memory { value: String },
 }
 
+/// Returns the number of cores that this process may use, looked up once: a confined one cannot read it.
+pub(super) fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
 impl WorkerDevice {
     /// The CPU, with `BIREME_WORKER_THREADS` threads; by default one for each core.
     pub(crate) fn cpu() -> Self {
         let threads = std::env::var("BIREME_WORKER_THREADS").ok().and_then(|value| value.parse().ok());
-        Self::Cpu { threads: threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)) }
+        Self::Cpu { threads: threads.unwrap_or_else(cores) }
     }
 
     /// Opens a CUDA device and checks the result of a kernel: a device may open and still not compute.
@@ -91,7 +98,7 @@ impl WorkerDevice {
         match self {
             Self::Cpu { threads } => *threads,
             // The rest of this worker waits meanwhile.
-            Self::Cuda(_) => std::thread::available_parallelism().map_or(1, usize::from),
+            Self::Cuda(_) => cores(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! A loaded model of tokens behind the checks that hold for every family.
 //!
-//! Not here: text (`inference::tokenizer`), which requests share a batch (`inference::batcher`), the process around it,
+//! Not here: text (`tokenizer`), which requests share a batch (`inference::batcher`), the process around it,
 //! and the arithmetic (`families`, over `cpu` and `cuda`).
 //!
 //! Invariants: on the CPU a text's result does not depend on the texts beside it, their order, or the number of

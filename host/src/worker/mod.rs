@@ -1,5 +1,5 @@
-//! The worker process: loads models and answers batches. It knows the wire, the kernels and tract, nothing else of the
-//! host.
+//! The worker process: loads models and answers batches. It knows the wire, the tokenizer's data, the
+//! kernels and tract, nothing else of the host.
 //!
 //! Single-threaded but for the arithmetic and the heartbeat: one frame in, one frame out. The process ends when its
 //! input does (the host hung up or died); the kernel's parent-death signal is a second net under that.
@@ -16,6 +16,7 @@ mod error;
 mod families;
 pub(crate) mod family;
 mod heartbeat;
+mod manifest;
 pub(crate) mod model_dir;
 mod models;
 pub mod onnx;
@@ -28,22 +29,27 @@ pub(crate) mod weights;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use self::confine::Confinement;
 use self::connection::Connection;
 pub use self::error::WorkerError;
 use self::heartbeat::Heartbeat;
 pub use self::models::Worker;
-use crate::wire::Frame;
+use crate::wire::{Frame, MODELS_DIR_VARIABLE};
 
-/// Answers the host on standard input, which is one end of a socket pair, until it hangs up.
+/// Answers the host on standard input, which is one end of a socket pair, until it hangs up. On the CPU
+/// it reads models of the directory in `MODELS_DIR_VARIABLE` and no others.
 ///
 /// # Errors
 /// Only errors that end the worker: a broken connection, or a device that has lost its context. Nothing is answered
 /// then, so the host tries the batch again with the next worker.
 pub fn run(device: Option<u32>) -> Result<(), WorkerError> {
+    // While the files that say so can be read.
+    device::cores();
     // Before there are threads: each of them is confined from its start.
-    Confinement::of(device).apply();
+    let models = std::env::var_os(MODELS_DIR_VARIABLE).map(PathBuf::from);
+    Confinement::of(device).apply(models.as_slice());
     let mut worker = Worker::new(device);
     serve(|_, frame| worker.answer(frame))
 }

@@ -1,7 +1,7 @@
 //! A model's directory: its JSON files, read within a bound, and the errors that name what is wrong in them.
 //!
 //! Not here: the keys that a family reads (`families`), tensors (`weights`), the text side of a model
-//! (`inference::tokenizer`).
+//! (`tokenizer`).
 
 use std::fs::File;
 use std::io::{self, Read};

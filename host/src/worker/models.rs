@@ -8,6 +8,7 @@ use super::device::{DeviceOpenError, WorkerDevice};
 use super::encoder::Encoder;
 use super::error::{LoadError, RunError, WorkerError};
 use super::family::ModelOutput;
+use super::manifest;
 use super::onnx::{self, OnnxModel};
 use crate::wire::{self, FailureKind, Frame, ModelId, NOOP_PATH, Signature, Tensor};
 
@@ -54,6 +55,7 @@ impl Worker {
             }
             Frame::Infer { model, items } => Ok(self.infer(model, &items)),
             Frame::Check => self.check(),
+            Frame::Describe { path } => Ok(describe(Path::new(&path))),
             _ => Ok(failed(FailureKind::BadBatch, "the host sent a reply")),
         }
     }
@@ -197,6 +199,15 @@ impl Worker {
                 Frame::Inferred { model: id, device_ns, items }
             }
         }
+    }
+}
+
+/// Reads a model's JSON files. The process is for nothing else, so its limits stay.
+fn describe(dir: &Path) -> Frame {
+    manifest::limit_process();
+    match manifest::read(dir) {
+        Ok(manifest) => Frame::Described { manifest: Box::new(manifest) },
+        Err(error) => failed(FailureKind::Load, &format!("{:#}", anyhow::Error::from(error))),
     }
 }
 

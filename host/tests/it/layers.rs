@@ -31,6 +31,7 @@ const ORDER: &[&str] = &[
     "settings",
     "suggest",
     "wire",
+    "tokenizer",
     "budgets",
     "clock",
     "descriptors",

@@ -31,6 +31,7 @@ mod explain;
 mod fixtures;
 mod guest_models;
 mod holds;
+mod hostile_models;
 mod http;
 mod keyvalue;
 mod kv;

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bireme::inference::tokenizer::{Overflow, Tokenizer};
+use bireme::tokenizer::{Overflow, Tokenizer};
 use bireme::worker::encoder::Encoder;
 use serde::Deserialize;
 

@@ -1,5 +1,5 @@
 //! The host's own files, without the host, as in `worker`.
 #![expect(dead_code, reason = "the host calls more of it than this does")]
 
-#[path = "../../../../host/src/inference/tokenizer/mod.rs"]
+#[path = "../../../../host/src/tokenizer/mod.rs"]
 pub mod tokenizer;

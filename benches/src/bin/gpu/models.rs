@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bireme::inference::tokenizer::{Overflow, Tokenizer};
 use bireme::limits::BatchLimits;
+use bireme::tokenizer::{Overflow, Tokenizer};
 use bireme::worker::encoder::Encoder;
 use bireme_kernels::cuda::device::Device;
 

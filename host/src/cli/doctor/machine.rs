@@ -1,6 +1,7 @@
 //! Machine checks for running functions: directories, kernel features and limits.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use rustix::process::{Resource, getrlimit};
 
@@ -31,9 +32,28 @@ pub(crate) fn checks(directories: &Directories) -> Vec<Check> {
             checks.push(Check::missing("sandbox", detail, "ulimit -v unlimited"));
         }
     }
+    checks.push(confinement(lacking()));
     let files = getrlimit(Resource::Nofile);
     checks.push(file_descriptors(files.maximum));
     checks
+}
+
+/// Asks a worker, which confines itself, for the mechanisms that it lacks here; `None` if it does not answer.
+fn lacking() -> Option<Vec<String>> {
+    let worker = Command::new("/proc/self/exe").args(["worker", "--confine"]).stdin(Stdio::null()).output().ok()?;
+    serde_json::from_slice(&worker.stdout).ok()
+}
+
+fn confinement(lacking: Option<Vec<String>>) -> Check {
+    const NAME: &str = "confinement";
+    let Some(lacking) = lacking else {
+        return Check::warning(NAME, "a worker that confines itself does not answer", "bireme worker --confine");
+    };
+    if lacking.is_empty() {
+        return Check::ok(NAME, "workers on the CPU read their models and do nothing else");
+    }
+    let detail = format!("workers that read models are less confined: no {}", lacking.join(", no "));
+    Check::warning(NAME, detail, "boot Linux 6.12 or newer with Landlock (`lsm=landlock,…`) and seccomp")
 }
 
 /// Leaves nothing behind: a directory that does not exist yet can be created where its parent is writable.
@@ -133,6 +153,15 @@ mod tests {
         assert_eq!(file_descriptors(Some(1 << 20)).status, Status::Ok);
         let low = file_descriptors(Some(1_024));
         assert!(low.detail.contains("takes 512 connections") && low.fix.unwrap().contains("LimitNOFILE=8192"));
+    }
+
+    #[test]
+    fn a_mechanism_that_the_kernel_lacks_is_named() {
+        assert_eq!(confinement(Some(vec![])).status, Status::Ok);
+        let check = confinement(Some(vec!["landlock".to_owned(), "seccomp".to_owned()]));
+        assert_eq!(check.status, Status::Warning);
+        assert!(check.detail.ends_with("less confined: no landlock, no seccomp"), "{}", check.detail);
+        assert_eq!(confinement(None).status, Status::Warning);
     }
 
     #[test]

@@ -36,7 +36,7 @@ use crate::api::Operation;
 use crate::budgets::Holder;
 use crate::call::{JSON, Receipt, micros};
 use crate::codes::Code;
-use crate::inference::catalogue::Listing;
+use crate::inference::catalogue::LocatedModel;
 use crate::inference::{Caller, Description, Inference, InferenceError, Tenant, tensors};
 use crate::limits;
 use crate::tasks::blocking;
@@ -88,8 +88,8 @@ impl Oip {
 
     /// Answers whether a model is ready: it is once it is on disk, since the first request loads it.
     async fn ready(&self, model: &str) -> HandlerResult {
-        let listing = self.listing().await?;
-        if listing.installed.iter().any(|installed| installed.name == model) {
+        let (located, _) = self.located().await?;
+        if located.iter().any(|located| located.name == model) && !self.inference.is_refused(model) {
             return Ok(json_response(&json!({ "name": model, "ready": true })));
         }
         Err(model_problem(InferenceError::UnknownModel { model: model.to_owned() }))
@@ -109,27 +109,26 @@ impl Oip {
     }
 
     async fn list(&self, only_ready: bool) -> HandlerResult {
-        let listing = self.listing().await?;
-        let ready = listing
-            .installed
-            .iter()
-            .map(|model| json!({ "name": model.name, "version": MODEL_VERSION, "state": "READY", "reason": "" }));
+        let (located, mut broken) = self.located().await?;
+        let (refused, ready): (Vec<_>, Vec<_>) =
+            located.into_iter().map(|model| model.name).partition(|name| self.inference.is_refused(name));
+        let ready =
+            ready.iter().map(|name| json!({ "name": name, "version": MODEL_VERSION, "state": "READY", "reason": "" }));
         let mut models: Vec<Value> = ready.collect();
         if !only_ready {
-            // The catalogue's own reason has paths of this host in it.
-            let reason = "its files cannot be used; see `bireme models list` on the host";
-            let broken = listing
-                .broken
-                .iter()
-                .map(|(name, _)| json!({ "name": name, "state": "UNAVAILABLE", "reason": reason }));
+            // The true reason has paths of this host in it.
+            let reason = "its files cannot be used; see `bireme models list` and the log of the host";
+            broken.extend(refused);
+            let broken = broken.iter().map(|name| json!({ "name": name, "state": "UNAVAILABLE", "reason": reason }));
             models.extend(broken);
         }
         Ok(json_response(&Value::from(models)))
     }
 
-    async fn listing(&self) -> Result<Listing, Problem> {
+    /// Returns the models on disk, and the names of directories that are none.
+    async fn located(&self) -> Result<(Vec<LocatedModel>, Vec<String>), Problem> {
         let catalogue = self.inference.catalogue().clone();
-        blocking(move || catalogue.list()).await.map_err(|error| {
+        blocking(move || catalogue.located()).await.map_err(|error| {
             // The error names a directory of this host.
             tracing::warn!(%error, "cannot list the models");
             Problem::new(Code::Io, "the models on this host's disk cannot be listed; its log says why")

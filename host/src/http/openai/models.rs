@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::endpoint::{Endpoint, EndpointResult, respond};
 use super::error::ApiError;
-use crate::inference::catalogue::{CatalogueError, InstalledModel};
+use crate::inference::catalogue::{CatalogueError, LocatedModel};
 use crate::tasks::blocking;
 
 #[derive(Serialize)]
@@ -28,7 +28,7 @@ struct Model {
 pub(crate) async fn list(endpoint: &Endpoint) -> EndpointResult {
     let catalogue = endpoint.inference.catalogue().clone();
     let listed = blocking(move || {
-        catalogue.list().map(|listing| listing.installed.into_iter().map(Model::from).collect::<Vec<_>>())
+        catalogue.located().map(|(models, _)| models.into_iter().map(Model::from).collect::<Vec<_>>())
     });
     let data = listed.await.map_err(unreadable)?;
     let about_bytes = 128 * data.len();
@@ -38,7 +38,7 @@ pub(crate) async fn list(endpoint: &Endpoint) -> EndpointResult {
 /// Returns one installed model.
 pub(crate) async fn get_one(endpoint: &Endpoint, name: &str) -> EndpointResult {
     let (catalogue, name) = (endpoint.inference.catalogue().clone(), name.to_owned());
-    let found = blocking(move || catalogue.get(&name).map(Model::from)).await;
+    let found = blocking(move || catalogue.locate(&name).map(Model::from)).await;
     let model = found.map_err(|error| match error {
         CatalogueError::UnknownModel { .. } | CatalogueError::Name { .. } => ApiError::unknown_model(error.to_string()),
         other => unreadable(other),
@@ -46,8 +46,8 @@ pub(crate) async fn get_one(endpoint: &Endpoint, name: &str) -> EndpointResult {
     Ok(respond(model, 128).await)
 }
 
-impl From<InstalledModel> for Model {
-    fn from(model: InstalledModel) -> Self {
+impl From<LocatedModel> for Model {
+    fn from(model: LocatedModel) -> Self {
         let changed = std::fs::metadata(&model.path).and_then(|metadata| metadata.modified()).ok();
         let since = changed.and_then(|changed| changed.duration_since(UNIX_EPOCH).ok());
         Self { id: model.name, object: "model", created: since.map_or(0, |since| since.as_secs()), owned_by: "bireme" }

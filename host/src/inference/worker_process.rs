@@ -6,6 +6,7 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,10 +17,11 @@ use tokio::net::UnixStream;
 use tokio::process::Child;
 use tokio::sync::watch;
 
+use super::worker_program::WorkerProgram;
 use crate::devices::DeviceName;
-use crate::inference::worker_program::WorkerProgram;
+
 use crate::wire::memory::{Direction, INLINE_BYTES_MAX, Memory};
-use crate::wire::{Frame, HEADER_BYTES, Header, mark_placed};
+use crate::wire::{Frame, HEADER_BYTES, Header, MODELS_DIR_VARIABLE, mark_placed};
 
 /// Time for a worker to end after the host hung up.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -62,12 +64,18 @@ struct Outbox {
 }
 
 impl Worker {
-    /// Starts the process. Must run within a tokio runtime.
-    pub(crate) fn start(program: &WorkerProgram, device: DeviceName) -> io::Result<(Worker, Replies)> {
+    /// Starts the process, which reads models of `models_dir`. Must run within a tokio runtime.
+    pub(crate) fn start(
+        program: &WorkerProgram,
+        device: DeviceName,
+        models_dir: &Path,
+    ) -> io::Result<(Worker, Replies)> {
+        // The worker may read what is there when it starts.
+        std::fs::create_dir_all(models_dir)?;
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut command = program.command();
-        command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
+        command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).env(MODELS_DIR_VARIABLE, models_dir);
         // The CPU is the default of the worker.
         if device != DeviceName::Cpu {
             command.arg("--device").arg(device.to_string());

@@ -4,9 +4,9 @@
 //! half and the text the odd token: their lengths are not compared, and by the library not reliably.
 
 use tokenizers::utils::truncation::{TruncationParams, TruncationStrategy, truncate_encodings};
-use tokenizers::{Encoding, PostProcessor, TruncationDirection};
+use tokenizers::{Encoding, TruncationDirection};
 
-use super::{Overflow, Tokenizer, TokenizerError};
+use super::{Overflow, Slot, Tokenizer, TokenizerError, fill};
 
 /// A question that texts are scored against; it is tokenised once.
 pub(crate) struct Question<'a> {
@@ -19,7 +19,7 @@ pub(crate) struct Question<'a> {
 impl Tokenizer {
     /// Tokenises a question, to score texts against it.
     pub(crate) fn question(&self, question: &str) -> Result<Question<'_>, TokenizerError> {
-        let special = self.inner.get_post_processor().map_or(0, |processor| processor.added_tokens(true));
+        let special = self.pair.len() - 2;
         // One token of each, or there is nothing to compare.
         if self.max_tokens < special + 2 {
             return Err(TokenizerError::TooShort { max_tokens: self.max_tokens, special });
@@ -52,12 +52,15 @@ impl Question<'_> {
         };
         let encode = |source| TokenizerError::Encode { source };
         let (question, text) = truncate_encodings(question, Some(text), &params).map_err(encode)?;
-        let mut text = text.expect("it was given");
-        // Tokenised by itself, it took itself for the first segment.
-        text.set_type_ids(vec![1; text.len()]);
-        let pair = tokenizer.inner.post_process(question, Some(text), true).map_err(encode)?;
-        let first = pair.get_type_ids().iter().take_while(|segment| **segment == 0).count();
-        Ok((pair.get_ids().to_vec(), first as u32))
+        let text = text.expect("it was given");
+        let ids = fill(&tokenizer.pair, question.get_ids(), text.get_ids());
+        let first = tokenizer.pair.iter().take_while(|piece| piece.segment == 0);
+        let lengths = first.map(|piece| match piece.slot {
+            Slot::Token(_) => 1,
+            Slot::First => question.len(),
+            Slot::Second => text.len(),
+        });
+        Ok((ids, lengths.sum::<usize>() as u32))
     }
 }
 
@@ -70,12 +73,12 @@ mod tests {
     use super::*;
 
     /// Returns the library's result for whole texts.
-    fn whole(tokenizer: &Tokenizer, question: &str, text: &str, max_length: usize) -> (Vec<u32>, u32) {
-        let mut inner = tokenizer.inner.clone();
+    fn whole(json: &Value, question: &str, text: &str, max_length: usize) -> (Vec<u32>, u32) {
+        let mut library = tokenizers::Tokenizer::from_bytes(json.to_string()).unwrap();
         let strategy = TruncationStrategy::LongestFirst;
         let params = TruncationParams { max_length, strategy, ..Default::default() };
-        inner.with_truncation(Some(params)).unwrap();
-        let pair = inner.encode((question, text), true).unwrap();
+        library.with_padding(None).with_truncation(Some(params)).unwrap();
+        let pair = library.encode((question, text), true).unwrap();
         (pair.get_ids().to_vec(), pair.get_type_ids().iter().filter(|segment| **segment == 0).count() as u32)
     }
 
@@ -151,7 +154,7 @@ mod tests {
             let actual = encode(&tokenizer, &question, &text);
             let room = max - 3;
             let expected = if tokens(&question).min(tokens(&text)) <= room {
-                whole(&tokenizer, &question, &text, max)
+                whole(&json, &question, &text, max)
             } else {
                 let cut = |text: &str, n: usize| tokenizer.inner.encode(text, false).unwrap().get_ids()[..n].to_vec();
                 let (first, second) = (cut(&question, room / 2), cut(&text, room.div_ceil(2)));

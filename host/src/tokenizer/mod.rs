@@ -1,27 +1,39 @@
 //! The tokenizer: text to the token ids of a model with WordPiece and BERT's rules.
 //!
-//! Not here: two texts at once (`pair`), batches (`batcher`), and the arithmetic (`worker`).
+//! Not here: batches (`inference::batcher`), the arithmetic (`worker`).
 //!
 //! Invariants: ids are those of the whole text cut to [`Tokenizer::max_tokens`], special tokens included; the padding
 //! and truncation that `tokenizer.json` asks for are ignored, for batches have no padding and the model's limit is
-//! elsewhere.
+//! elsewhere. A host makes tokenizers of tables that a worker has read, and parses no file of a model.
 //!
-//! Limits: `tokenizer.json` up to 64 MiB. Of a text, some [`BYTES_TOKEN_MAX`] bytes a token are read (see [`Excerpt`]).
+//! Limits: those of a [`Table`]. Of a text, some [`BYTES_TOKEN_MAX`] bytes a token are read (see [`Excerpt`]).
 
+mod error;
+mod excerpt;
 mod pair;
+mod read;
+mod table;
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use tokenizers::{Encoding, ModelWrapper, NormalizerWrapper, PostProcessor, PreTokenizerWrapper, TruncationDirection};
+use tokenizers::Encoding;
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::BertNormalizer;
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+
+pub use self::error::TokenizerError;
+pub(crate) use self::table::{ADDED_MAX, PIECES_MAX, TOKEN_BYTES_MAX, TOKENS_MAX};
+pub use self::table::{AddedToken, Normalizer, Piece, Slot, Table, TableError};
+
+use self::excerpt::Excerpt;
 
 /// A model's tokenizer, ready to use from any thread.
 #[derive(Debug)]
 pub struct Tokenizer {
+    /// The library's, which turns text into words and words into tokens, without special ones.
     inner: tokenizers::Tokenizer,
+    single: Vec<Piece>,
+    pair: Vec<Piece>,
     max_tokens: usize,
     /// The tokens of a text when the special ones are taken off.
     text_tokens_max: usize,
@@ -39,78 +51,6 @@ pub enum Overflow {
     Reject,
 }
 
-/// A tokenizer cannot be loaded or used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TokenizerError {
-    /// Missing or unreadable file.
-    #[error("cannot read `{}`", path.display())]
-    Read {
-        /// Path of the file.
-        path: PathBuf,
-        /// Error of the operating system.
-        source: io::Error,
-    },
-    /// File over 64 MiB.
-    #[error("`{}` is over the limit of {FILE_BYTES_MAX} bytes", path.display())]
-    TooLarge {
-        /// Path of the file.
-        path: PathBuf,
-    },
-    /// File that is not JSON of the expected form.
-    #[error("`{}` is not what it should be", path.display())]
-    Parse {
-        /// Path of the file.
-        path: PathBuf,
-        /// Error of the parser.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// Tokenizer with a part of a family other than BERT's.
-    #[error("the {part} in `{}` is not one of BERT's, which are the only ones supported", path.display())]
-    Unsupported {
-        /// Path of `tokenizer.json`.
-        path: PathBuf,
-        /// Name of the part: `normalizer`, `pre-tokenizer` or `model`.
-        part: &'static str,
-    },
-    /// Limit of tokens that leaves no room for text beside the special tokens.
-    #[error("a text may have {max_tokens} tokens, of which {special} are special ones")]
-    TooShort {
-        /// Limit of the model, special tokens included.
-        max_tokens: usize,
-        /// Special tokens of one text, or of a pair.
-        special: usize,
-    },
-    /// Text over the limit of tokens, under [`Overflow::Reject`].
-    #[error("it has {tokens} tokens, over the model's limit of {max_tokens}; shorten it, or let its end be left out")]
-    TooLong {
-        /// Tokens of the text or pair, special ones included; a lower bound for long text, read in part.
-        tokens: usize,
-        /// Limit of the model, special tokens included.
-        max_tokens: usize,
-    },
-    /// Token id outside the vocabulary, in an input that is tokens already.
-    #[error("it has the token {id}, and the model knows those below {vocabulary}")]
-    UnknownToken {
-        /// First such id.
-        id: u32,
-        /// Number of the model's tokens, added ones included; all ids are below it.
-        vocabulary: usize,
-    },
-    /// Failure of the tokenizer library on a text.
-    #[error("the text cannot be turned into tokens")]
-    Encode {
-        /// Error of the library.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
-
-/// Real ones hold up to 17 MiB.
-const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-
-/// The tokens of a text when neither the model's limit nor the directory's is lower.
-const MAX_TOKENS_DEFAULT: usize = 512;
-
 /// Bytes of text that are tokenised first for each possible token: English has 4 to 5 bytes a token.
 const BYTES_TOKEN_FIRST: usize = 8;
 
@@ -118,26 +58,59 @@ const BYTES_TOKEN_FIRST: usize = 8;
 const BYTES_TOKEN_MAX: usize = 1024;
 
 impl Tokenizer {
-    /// Loads `tokenizer.json` from a model's directory, and the limit of tokens from the files beside it.
-    pub fn load(dir: &Path) -> Result<Self, TokenizerError> {
-        let path = dir.join("tokenizer.json");
-        let bytes = read(&path)?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
-            .map_err(|source| TokenizerError::Parse { path: path.clone(), source })?;
-        let mut word_chars_max = check_family(&inner, &path)?;
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(|source| TokenizerError::Parse { path: path.clone(), source })?;
+    /// Makes a tokenizer of a table.
+    pub fn new(table: Table) -> Result<Self, TokenizerError> {
+        table.check().map_err(|source| TokenizerError::BadTable { source })?;
+        let Table { vocabulary, added, unknown, continuation, word_chars_max, normalizer, single, pair, tokens_max } =
+            table;
+        let build = |source| TokenizerError::Build { source };
+        // An empty map of the type that the library takes.
+        let mut tokens = WordPiece::read_bytes(&[]).map_err(build)?;
+        tokens.extend(vocabulary.into_iter().map(|(id, text)| (text, id)));
+        let model = WordPiece::builder()
+            .vocab(tokens)
+            .unk_token(unknown)
+            .continuing_subword_prefix(continuation)
+            .max_input_chars_per_word(word_chars_max as usize)
+            .build()
+            .map_err(build)?;
+        let mut inner = tokenizers::Tokenizer::new(model);
+        inner.with_pre_tokenizer(Some(BertPreTokenizer));
+        let normalizer =
+            normalizer.map(|table::Normalizer { cleans_text, splits_chinese, strips_accents, lowers_case }| {
+                BertNormalizer::new(cleans_text, splits_chinese, strips_accents, lowers_case)
+            });
+        inner.with_normalizer(normalizer).map_err(build)?;
 
-        let added = inner.get_added_tokens_decoder();
-        if added.values().any(|token| token.content.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
-            word_chars_max = usize::MAX;
+        // A word that may hold one of them is not cut.
+        let splits_words = added.iter().any(|token| token.content.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        let ids: Vec<u32> = added.iter().map(|token| token.id).collect();
+        let contents: Vec<String> = added.iter().map(|token| token.content.clone()).collect();
+        let added = added.into_iter().map(|token| {
+            tokenizers::AddedToken::from(token.content, token.is_special)
+                .single_word(token.is_single_word)
+                .lstrip(token.strips_left)
+                .rstrip(token.strips_right)
+                .normalized(token.is_normalized)
+        });
+        inner.add_tokens(added).map_err(build)?;
+        // The library numbers them itself.
+        let numbered = contents.iter().zip(&ids).find(|(content, id)| inner.token_to_id(content) != Some(**id));
+        if let Some((_, &id)) = numbered {
+            return Err(TokenizerError::Numbering { id });
         }
-        let max_tokens = load_max_tokens(dir)?;
-        let special = inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
+
+        let (max_tokens, special) = (tokens_max as usize, single.len() - 1);
         if max_tokens <= special {
             return Err(TokenizerError::TooShort { max_tokens, special });
         }
-        Ok(Self { inner, max_tokens, text_tokens_max: max_tokens - special, word_chars_max })
+        let word_chars_max = if splits_words { usize::MAX } else { word_chars_max as usize };
+        Ok(Self { inner, single, pair, max_tokens, text_tokens_max: max_tokens - special, word_chars_max })
+    }
+
+    /// Reads a model's files and makes its tokenizer, for programs that trust the files.
+    pub fn load(dir: &Path) -> Result<Self, TokenizerError> {
+        Self::new(Table::read(dir)?)
     }
 
     /// The most tokens that a text is turned into, special ones included.
@@ -148,12 +121,10 @@ impl Tokenizer {
     /// Returns the ids of a text, cut to [`max_tokens`](Self::max_tokens) where it may be. An empty text has its
     /// special tokens.
     pub fn encode(&self, text: &str, overflow: Overflow) -> Result<Vec<u32>, TokenizerError> {
-        let mut encoding = self.words(text)?;
+        let encoding = self.words(text)?;
         self.check_length(encoding.len(), overflow)?;
-        encoding.truncate(self.text_tokens_max, 0, TruncationDirection::Right);
-        let encoding =
-            self.inner.post_process(encoding, None, true).map_err(|source| TokenizerError::Encode { source })?;
-        Ok(encoding.get_ids().to_vec())
+        let ids = encoding.get_ids();
+        Ok(fill(&self.single, &ids[..ids.len().min(self.text_tokens_max)], &[]))
     }
 
     /// The same for a text that is tokens already, without the special ones.
@@ -163,22 +134,7 @@ impl Tokenizer {
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
             return Err(TokenizerError::UnknownToken { id, vocabulary });
         }
-        let ids = &ids[..ids.len().min(self.text_tokens_max)];
-        let n = ids.len();
-        let encoding = Encoding::new(
-            ids.to_vec(),
-            vec![0; n],
-            vec![String::new(); n],
-            vec![None; n],
-            vec![(0, 0); n],
-            vec![0; n],
-            vec![1; n],
-            Vec::new(),
-            Default::default(),
-        );
-        let encoding =
-            self.inner.post_process(encoding, None, true).map_err(|source| TokenizerError::Encode { source })?;
-        Ok(encoding.get_ids().to_vec())
+        Ok(fill(&self.single, &ids[..ids.len().min(self.text_tokens_max)], &[]))
     }
 
     /// Refuses a row of ids, special ones included, that the model cannot take.
@@ -224,95 +180,17 @@ impl Tokenizer {
     }
 }
 
-/// The start of a long text, without the parts that cannot change its tokens.
-///
-/// A model takes 256 or 512 tokens, so 8 MiB of text must not cost 8 MiB of work. BERT splits a text at blanks and
-/// punctuation and looks at each word alone, so the first words of a text are the first words of any longer one: an
-/// excerpt that gives enough tokens before its last word decides the result. Some text gives few tokens a byte. Runs of
-/// blanks become one blank, and runs of ASCII letters and digits are cut one past the length from which on WordPiece
-/// calls a word unknown: both give the same tokens. The rest is text made of characters that vanish (combining marks,
-/// control characters) or of unbroken foreign words of a KiB: it alone is cut at the limit of [`BYTES_TOKEN_MAX`]
-/// instead.
-struct Excerpt<'a> {
-    rest: std::str::Chars<'a>,
-    text: String,
-    word_chars_max: usize,
-    /// The ASCII letters and digits at the end of `text`.
-    run: usize,
-    is_blank: bool,
-}
-
-impl<'a> Excerpt<'a> {
-    fn new(text: &'a str, word_chars_max: usize) -> Self {
-        Self { rest: text.chars(), text: String::new(), word_chars_max, run: 0, is_blank: false }
-    }
-
-    /// Grows the excerpt to `bytes` bytes; true if that is the whole text.
-    fn extend(&mut self, bytes: usize) -> bool {
-        while self.text.len() < bytes {
-            let Some(character) = self.rest.next() else {
-                return true;
-            };
-            // Control characters that count as blanks in Unicode (U+000B, U+0085) vanish in BERT.
-            let is_blank =
-                matches!(character, '\t' | '\n' | '\r') || character.is_whitespace() && !character.is_control();
-            self.run = if character.is_ascii_alphanumeric() { self.run + 1 } else { 0 };
-            if !(is_blank && self.is_blank) && self.run <= self.word_chars_max.saturating_add(1) {
-                self.text.push(character);
-            }
-            self.is_blank = is_blank;
+/// Puts texts into a template.
+fn fill(pieces: &[Piece], first: &[u32], second: &[u32]) -> Vec<u32> {
+    let mut ids = Vec::with_capacity(pieces.len() + first.len() + second.len());
+    for piece in pieces {
+        match piece.slot {
+            Slot::Token(id) => ids.push(id),
+            Slot::First => ids.extend_from_slice(first),
+            Slot::Second => ids.extend_from_slice(second),
         }
-        self.rest.as_str().is_empty()
     }
-}
-
-/// Refuses tokenizers that do not look at each word alone, and returns the longest word that is not unknown.
-fn check_family(tokenizer: &tokenizers::Tokenizer, path: &Path) -> Result<usize, TokenizerError> {
-    let unsupported = |part| Err(TokenizerError::Unsupported { path: path.to_owned(), part });
-    if !matches!(tokenizer.get_normalizer(), None | Some(NormalizerWrapper::BertNormalizer(_))) {
-        return unsupported("normalizer");
-    }
-    if !matches!(tokenizer.get_pre_tokenizer(), Some(PreTokenizerWrapper::BertPreTokenizer(_))) {
-        return unsupported("pre-tokenizer");
-    }
-    match tokenizer.get_model() {
-        ModelWrapper::WordPiece(model) => Ok(model.max_input_chars_per_word),
-        _ => unsupported("model"),
-    }
-}
-
-/// Returns the limit of the directory, or else of the model.
-fn load_max_tokens(dir: &Path) -> Result<usize, TokenizerError> {
-    #[derive(Deserialize)]
-    struct ConfigJson {
-        max_position_embeddings: usize,
-    }
-    #[derive(Default, Deserialize)]
-    struct SentenceJson {
-        max_seq_length: Option<usize>,
-    }
-
-    let ConfigJson { max_position_embeddings } = parse(&dir.join("config.json"))?;
-    let SentenceJson { max_seq_length } = match parse(&dir.join("sentence_bert_config.json")) {
-        Err(TokenizerError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => SentenceJson::default(),
-        other => other?,
-    };
-    Ok(max_seq_length.unwrap_or(MAX_TOKENS_DEFAULT).min(max_position_embeddings))
-}
-
-fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, TokenizerError> {
-    serde_json::from_slice(&read(path)?)
-        .map_err(|source| TokenizerError::Parse { path: path.to_owned(), source: source.into() })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
-    let read = |source| TokenizerError::Read { path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    File::open(path).map_err(read)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(read)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(TokenizerError::TooLarge { path: path.to_owned() });
-    }
-    Ok(bytes)
+    ids
 }
 
 #[cfg(test)]
@@ -355,7 +233,7 @@ mod tests {
         })
     }
 
-    pub(super) fn load(json: &Value, max_seq_length: Option<usize>) -> Result<Tokenizer, TokenizerError> {
+    fn files(json: &Value, max_seq_length: Option<usize>) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("tokenizer.json"), json.to_string()).unwrap();
         fs::write(dir.path().join("config.json"), r#"{ "max_position_embeddings": 64 }"#).unwrap();
@@ -363,7 +241,11 @@ mod tests {
             let json = json!({ "max_seq_length": max_seq_length, "do_lower_case": false });
             fs::write(dir.path().join("sentence_bert_config.json"), json.to_string()).unwrap();
         }
-        Tokenizer::load(dir.path())
+        dir
+    }
+
+    pub(super) fn load(json: &Value, max_seq_length: Option<usize>) -> Result<Tokenizer, TokenizerError> {
+        Tokenizer::load(files(json, max_seq_length).path())
     }
 
     /// Encodes the text, and checks that the excerpt of it gives what the whole text gives.
@@ -446,6 +328,66 @@ mod tests {
         let error = refused("model", json!({ "type": "WordLevel", "vocab": { "[UNK]": 1 }, "unk_token": "[UNK]" }));
         assert!(matches!(error, TokenizerError::Unsupported { part: "model", .. }), "{error}");
         assert!(matches!(refused("model", json!(7)), TokenizerError::Parse { .. }));
+    }
+
+    #[test]
+    fn a_table_that_the_files_cannot_give_is_refused() {
+        let dir = files(&tokenizer_json(), None);
+        let table = Table::read(dir.path()).unwrap();
+        assert_eq!(table.added.len(), 1);
+        assert_eq!(table.single.len(), 3);
+        let refused = |change: &dyn Fn(&mut Table)| {
+            let mut table = table.clone();
+            change(&mut table);
+            format!("{:#}", anyhow::Error::from(Tokenizer::new(table).unwrap_err()))
+        };
+        assert_eq!(refused(&|table| table.added[0].id = 40), "the added token 40 is out of its order");
+        let error = refused(&|table| table.single.clear());
+        assert_eq!(error, "the tokenizer's table cannot be used: its template does not hold each text once");
+    }
+
+    #[test]
+    fn hostile_files_are_refused_by_name() {
+        let refused = |text: String| {
+            let dir = files(&Value::Null, None);
+            fs::write(dir.path().join("tokenizer.json"), text).unwrap();
+            let error = Table::read(dir.path()).unwrap_err();
+            let shown = format!("{:#}", anyhow::Error::from(error));
+            shown.replace(&dir.path().display().to_string(), "DIR")
+        };
+        let nested = format!("{}{}", "{\"model\":".repeat(100_000), "1");
+        let expected = "`DIR/tokenizer.json` is not what it should be: recursion limit exceeded";
+        assert!(refused(nested).starts_with(expected));
+        let endless = "[".to_owned() + &" ".repeat(64 << 20);
+        assert_eq!(refused(endless), "`DIR/tokenizer.json` is over the limit of 67108864 bytes");
+        let mut long = tokenizer_json();
+        long["model"]["vocab"]["x".repeat(5_000)] = json!(13);
+        let expected = "`DIR/tokenizer.json` cannot be used: it has 5000 bytes in one token, over the limit of 4096";
+        assert_eq!(refused(long.to_string()), expected);
+        let mut slow = tokenizer_json();
+        slow["model"]["max_input_chars_per_word"] = json!(1_000_000);
+        assert!(refused(slow.to_string()).ends_with("it has 1000000 characters in a word, over the limit of 1024"));
+        let mut regex = tokenizer_json();
+        regex["pre_tokenizer"] = json!({
+            "type": "Split", "pattern": { "Regex": "(a{1,1000}){1,1000}" }, "behavior": "Removed", "invert": false
+        });
+        assert!(refused(regex.to_string()).starts_with("`DIR/tokenizer.json` is not what it should be"));
+        let mut twice = tokenizer_json();
+        twice["post_processor"] = json!({
+            "type": "TemplateProcessing", "single": [
+                { "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }
+            ], "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 1 } }],
+            "special_tokens": {},
+        });
+        assert!(refused(twice.to_string()).ends_with("its template does not hold each text once"));
+    }
+
+    #[test]
+    fn a_limit_of_tokens_beyond_any_model_is_lowered() {
+        let dir = files(&tokenizer_json(), Some(1 << 60));
+        fs::write(dir.path().join("config.json"), json!({ "max_position_embeddings": 1_u64 << 60 }).to_string())
+            .unwrap();
+        assert_eq!(Table::read(dir.path()).unwrap().tokens_max, 1 << 17);
     }
 
     #[test]
