@@ -83,8 +83,8 @@ impl Executor {
         Self { sandbox, services, log, slots, throttle: PollThrottle::new(threads) }
     }
 
-    /// Runs a component's `describe` in a slot, as a call of one app that all components without a name are. The failure
-    /// is that of a wait for a slot.
+    /// Runs a component's `describe` in a slot. In the turns between apps, all components without a name are one. The
+    /// failure is that of a wait for a slot.
     pub(crate) async fn describe(&self, component: &Compiled) -> Result<Result<Metadata, SandboxError>, Failure> {
         // No app can have this name.
         let app = AppName::new(UNNAMED).expect("a valid name");

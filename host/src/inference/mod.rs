@@ -1,7 +1,7 @@
 //! Inference on the host's side: the models on disk, the one queue in front of the workers, and the workers themselves.
 //!
-//! Not here: arithmetic and the files of models (`worker`, another process), the frames between the two (`wire`), text to
-//! tokens (`tokenizer`).
+//! Not here: arithmetic and the files of models (`worker`, another process), the frames between the two (`wire`), the
+//! way from text to tokens (`tokenizer`).
 
 pub(crate) mod batcher;
 pub(crate) mod builtin_models;

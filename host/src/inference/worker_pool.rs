@@ -1,6 +1,6 @@
 //! The worker pool of a host: worker processes behind one queue, and the driver that acts on its decisions.
 //!
-//! Not here: batches (`batcher`), frames (`wire`), the process and its socket (`worker_process`), the decisions (`state`).
+//! Not here: batches (`batcher`), frames (`wire`), a process and its socket (`worker_process`), decisions (`state`).
 //!
 //! A caller that finds a worker free sends its batch on its own thread, and the receiver of a reply sends the next one:
 //! a request costs no hop through another task.

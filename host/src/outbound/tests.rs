@@ -611,18 +611,6 @@ async fn no_wildcard_reaches_the_services_of_a_cloud() {
 }
 
 #[tokio::test]
-async fn slow_names_of_one_app_leave_look_ups_for_others() {
-    let lookups = shares::Shares::new(64);
-    let (slow, other): (Arc<str>, Arc<str>) = ("slow".into(), "other".into());
-    let mut held = Vec::new();
-    while let Some(lookup) = lookups.try_take(&slow) {
-        held.push(lookup);
-    }
-    assert_eq!(held.len(), 56);
-    let _other = tokio::time::timeout(HANG, lookups.take(&other)).await.expect("not behind the slow names");
-}
-
-#[tokio::test]
 async fn an_app_with_many_connections_leaves_some_for_others() {
     let server = Server::answering(HELLO).await;
     let limits = OutboundLimits { connections_max: 4, ..OutboundLimits::default() };

@@ -52,8 +52,8 @@ const INTERFACES: [(&str, Define); 5] = [
 ];
 
 impl Sandbox {
-    /// Runs a component's `describe` and parses its document. The caller holds a slot. Bounded by `DESCRIBE_TIMEOUT` and
-    /// `DESCRIBE_MEMORY_BYTES_MAX`.
+    /// Runs a component's `describe` and parses its document. The caller holds a slot.
+    /// Bounded by `DESCRIBE_TIMEOUT` and `DESCRIBE_MEMORY_BYTES_MAX`.
     pub(crate) async fn describe(&self, component: &Component) -> Result<Metadata, SandboxError> {
         let describe = |error: wasmtime::Error| SandboxError::Describe(format!("{error:#}"));
 

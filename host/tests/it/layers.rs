@@ -49,7 +49,7 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
     ("store", "deploy", "it keeps records and decides nothing"),
     ("store", "dispatch", "it keeps calls and runs none"),
     ("store", "sandbox", "it keeps calls and runs none"),
-    ("inference", "worker", "they share `wire` and nothing else"),
+    ("inference", "worker", "they share `wire` and `tokenizer`, and nothing else"),
     ("inference", "outbound", "models are fetched by the host, not for a guest"),
     ("outbound", "storage", "it keeps nothing"),
 ];
