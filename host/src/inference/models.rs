@@ -219,7 +219,7 @@ mod tests {
         let program = counting(&count);
         let models_dir = home.path().join("models");
         let devices = Arc::new(Devices::new(program.clone(), DeviceChoice::Auto));
-        let config = PoolConfig { workers: 1, memory_max: None, weights: HashMap::new() };
+        let config = PoolConfig { workers: 1, memory_max: None, requests_bytes_max: 1 << 30, weights: HashMap::new() };
         let pool = WorkerPool::new(program.clone(), models_dir.clone(), devices, config);
         let models = Models::new(Catalogue::new(models_dir), program, BatchLimits::default(), false);
         let reads = || fs::read_to_string(&count).unwrap().lines().count();

@@ -178,7 +178,9 @@ fn a_compiler_reads_no_file_and_a_compile_signals_nobody() {
         let is = |what: &str, outcome: &str| assert!(said.contains(&format!("{what}: {outcome};")), "{what}: {said}");
         ["connect", "listen", "udp", "start"].into_iter().for_each(|what| is(what, "1"));
         if act == "compile" {
-            ["kill", "kill itself", "tkill", "tgkill", "sigqueue", "process"].into_iter().for_each(|what| is(what, "1"));
+            ["kill", "kill itself", "tkill", "tgkill", "sigqueue", "process"]
+                .into_iter()
+                .for_each(|what| is(what, "1"));
         } else {
             is("kill itself", "done");
         }

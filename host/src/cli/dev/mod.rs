@@ -55,6 +55,7 @@ pub(crate) struct Dev {
     on: OnDevice,
     #[command(flatten)]
     memory: MemoryArgs,
+    #[command(flatten)]
     disk: DiskArgs,
 }
 
