@@ -114,8 +114,8 @@ codes! {
     TestsFailed = "tests-failed", exit 1: "the app's own tests failed";
     Timeout = "timeout", exit 5, http 504: "the deadline passed before the call ended";
     Toolchain = "toolchain", exit 1: "Rust, or what it needs, is missing or too old";
-    Unavailable = "unavailable", exit 69, http 503: "the host could not do its part of the call";
     Unauthorized = "unauthorized", exit 1, http 401: "the control API asks for the host's token";
+    Unavailable = "unavailable", exit 69, http 503: "the host could not do its part of the call";
     UnknownApp = "unknown-app", exit 4, http 404: "no such app is at the path given, or on the host";
     UnknownCall = "unknown-call", exit 4, http 404: "the host keeps no call of that id";
     UnknownFunction = "unknown-function", exit 4, http 404: "the app has no function of that name";
