@@ -72,7 +72,7 @@ impl Confinement {
             Self::Cuda => syscalls::on_gpu(),
             Self::Compiler => syscalls::in_compiler(),
         };
-        if !filter.is_some_and(|filter| seccompiler::apply_filter(&filter).is_ok()) {
+        if filter.is_none_or(|filter| seccompiler::apply_filter(&filter).is_err()) {
             missing.push("seccomp");
         }
         if missing.is_empty() {
