@@ -120,6 +120,7 @@ macro_rules! run_all {
             a_map_that_has_expired_does_not_run_again
             a_sweep_finishes_what_was_begun
             apps_with_ended_work_are_found
+            the_clock_that_a_host_keeps_is_where_the_next_goes_on
             a_second_join_returns_the_same
             each_start_has_a_higher_epoch
             writes_of_an_earlier_start_are_fenced

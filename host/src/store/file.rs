@@ -19,7 +19,7 @@ use super::error::StoreError;
 use super::format;
 use super::medium::Medium;
 use super::space::{self, Space};
-use super::writer::Write;
+use super::write::Write;
 use crate::limits::{STORE_COMPACT_BYTES_MAX, STORE_SPARE_BYTES};
 
 /// Pages that redb may keep in memory.
@@ -121,8 +121,8 @@ impl DatabaseFile {
         self.space.free_bytes()
     }
 
-    /// Returns the bytes that a write may use on a disk with little room: those of the disk, and those within the file as
-    /// long as the disk has some, since redb may use a hole of the file instead. A disk without any gets the space
+    /// Returns the bytes that a write may use on a disk with little room: those of the disk, and those within the file
+    /// as long as the disk has some, since redb may use a hole of the file instead. A disk without any gets the space
     /// within the file back first.
     pub(super) fn room_bytes(&self) -> u64 {
         if self.space.is_due(Instant::now()) {

@@ -19,7 +19,7 @@ use super::durable::{SyncError, is_exhausted};
 use super::error::StoreError;
 use super::file::{Health, poison};
 use super::tree::Tree;
-use super::writer::Write;
+use super::write::Write;
 use crate::failpoint;
 use hex::encode as hex;
 

@@ -2,9 +2,9 @@
 //!
 //! Format 1 has no number: the tables `key-value` and `deployments`. Format 2 has the table `format`, and the
 //! journal's. Format 3 has holders of leases, marks of what is being deleted, scheduled runs that are calls, and the
-//! quarantine: rows that an older bireme would run twice, or show. Format 4 has the table `usage`, which an older bireme
-//! would leave behind what it writes; `usage` fills it once the file is open. Rows of older formats are read as they are.
-//! An older bireme ignores the table `expiring-values`: what expires is absent there.
+//! quarantine: rows that an older bireme would run twice, or show. Format 4 has the table `usage`, which an older
+//! bireme would leave behind what it writes; `usage` fills it once the file is open. Rows of older formats are read as
+//! they are. An older bireme ignores the table `expiring-values`: what expires is absent there.
 //! `docs/decisions/store-format.md` says what raises the number and how a version's fixture is made.
 
 use std::collections::HashSet;

@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use self::rows::{EXPIRING, LASTING, TIME, VALUE, key};
 use super::read::Snapshot;
-use super::{Changes, Decider, Op, StoreDir, StoreError, View, ViewError, Write};
+use super::{Changes, Decider, Op, StoreDir, StoreError, View, ViewError, Write, over_quota};
 use crate::clock::unix_ms;
 use crate::ids::AppName;
 use crate::limits::JOURNAL_STEP_ROWS_MAX;
@@ -57,7 +57,7 @@ impl StoreKeyValue {
         let store = self.dir.store()?;
         let (decider, decided) = Decider::new(bytes, (app.clone(), state), move |(app, state), view| {
             let (changes, answer) = decide(state, view)?;
-            Ok(match view.over_quota(app, &changes)? {
+            Ok(match over_quota(view, app, &changes)? {
                 Some(over) => (Vec::new(), Err(over)),
                 None => (changes, Ok(answer)),
             })

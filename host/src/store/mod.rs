@@ -33,6 +33,8 @@ mod error;
 mod file;
 mod files;
 mod format;
+#[cfg(test)]
+mod full_disk_tests;
 mod journal;
 mod key_value;
 mod lock;
@@ -40,6 +42,7 @@ mod medium;
 mod op;
 mod overlay;
 mod peek;
+mod quota;
 mod read;
 mod refusals;
 mod reserve;
@@ -55,6 +58,7 @@ mod tests;
 mod tree;
 mod usage;
 mod view;
+mod write;
 mod writer;
 
 use std::borrow::Cow;
@@ -82,6 +86,7 @@ pub(crate) use lock::DataLock;
 pub(crate) use medium::{DiskFile, Medium};
 pub use op::Op;
 pub(crate) use op::{Changes, Decider};
+pub(crate) use quota::over_quota;
 use refusals::Refusals;
 use shares::Shares;
 pub(crate) use table::Entry;
@@ -89,7 +94,7 @@ pub use table::Table;
 use usage::Usage;
 pub(crate) use usage::{AppUsage, OverQuota};
 pub(crate) use view::{View, ViewError};
-pub(crate) use writer::Write;
+pub(crate) use write::Write;
 use writer::{QueuedWrite, Writer};
 
 use crate::ids::AppName;
@@ -145,8 +150,7 @@ impl Store {
         let file = Arc::new(DatabaseFile::open(medium, health)?);
         let (queue, waiting) = mpsc::channel();
         let (epoch, usage, refusals) = (Arc::<AtomicU64>::default(), Arc::<Usage>::default(), Arc::default());
-        let rows = file.read(|db| read::all(db, Table::Usage))?;
-        usage.replace(usage::read(rows));
+        usage.replace(file.read(usage::read)?);
         let writer = Writer {
             file: file.clone(),
             latest_epoch: epoch.clone(),

@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase};
 
 use super::Store;
 use super::error::StoreError;
@@ -17,13 +17,6 @@ impl Snapshot {
     pub(super) fn open(&self, table: Table) -> Result<Open, redb::Error> {
         Ok(self.0.open_table(table.definition())?)
     }
-}
-
-/// Returns all rows of a table.
-pub(super) fn all(db: &Database, table: Table) -> Result<Vec<Entry>, redb::Error> {
-    let table = db.begin_read()?.open_table(table.definition())?;
-    let entries = table.iter()?.map(|entry| entry.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())));
-    Ok(entries.collect::<Result<_, _>>()?)
 }
 
 impl Store {

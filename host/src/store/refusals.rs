@@ -1,5 +1,5 @@
-//! Refused writes in the log: the first at once, then one line a minute with their number. On a full disk a line for each
-//! would take what room is left.
+//! Refused writes in the log: the first at once, then one line a minute with their number. On a full disk a line for
+//! each would take what room is left.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! Bytes that each app keeps on disk, counted with each change and in the transaction that makes it.
 //!
 //! The count of an app is the sum over its rows, key and value: key-value data, calls, maps, their inputs and outputs,
-//! [`INDEX_BYTES`] for what finds each call and map, and the size of each file that a call or map refers to. A file that
-//! several refer to counts for each.
+//! [`INDEX_BYTES`] for what finds each call and map, and the size of each file that a call or map refers to. A file
+//! that several refer to counts for each.
 //!
 //! | key in `usage` | value |
 //! |---|---|
@@ -25,7 +25,7 @@ pub(super) use self::changes::{CountedRow, UsageChanges, rows as usage_rows};
 pub(super) use self::owner::{app_of_record, file_row};
 #[cfg(test)]
 pub(super) use self::recount::counted;
-pub(super) use self::recount::{is_counted, recount};
+pub(super) use self::recount::{is_counted, read, recount};
 use super::table::Table;
 use crate::ids::AppName;
 
@@ -121,14 +121,6 @@ impl AppUsage {
         let large_values = u64::from_be_bytes(rest.try_into().ok()?);
         Some(Self { bytes: u64::from_be_bytes(*bytes), large_values })
     }
-}
-
-/// Reads the counts of a database; a row that cannot be read counts nothing.
-pub(super) fn read(rows: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> impl Iterator<Item = (Box<str>, AppUsage)> {
-    rows.into_iter().filter_map(|(key, value)| {
-        let app = String::from_utf8(key).ok().filter(|app| !app.starts_with('\0'))?;
-        Some((app.into_boxed_str(), AppUsage::decode(&value)?))
-    })
 }
 
 /// Table of the counts.

@@ -3,15 +3,13 @@
 //! A table is opened at its first use and kept open for the whole group of writes: opening it for each change would
 //! cost more than the change.
 
-use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::ops::{Bound, Deref};
 
 use redb::{AccessGuard, ReadableTable, WriteTransaction};
 
-use super::op::Op;
 use super::table::{Table, is_empty};
-use super::usage::{AppUsage, CountedRow, OverQuota, Usage, UsageChanges, app_of_record, usage_rows};
+use super::usage::{AppUsage, CountedRow, Usage, UsageChanges, app_of_record, usage_rows};
 use crate::ids::AppName;
 
 type Open<'txn> = redb::Table<'txn, &'static [u8], &'static [u8]>;
@@ -100,42 +98,13 @@ impl<'txn> View<'txn> {
         Ok(())
     }
 
-    /// Returns the refusal of changes that would take an app over its quota. What keeps no more than before is never
-    /// refused.
-    pub(crate) fn over_quota(&self, app: &AppName, changes: &[Cow<'_, [Op]>]) -> Result<Option<OverQuota>, ViewError> {
-        let (used_bytes, quota_bytes) = (self.changes.bytes(self.usage, app.as_str()), self.usage.quota_bytes());
-        let added: u64 = changes.iter().flat_map(|ops| ops.iter()).map(|op| op.bytes() as u64).sum();
-        // The exact growth takes a look at each row that is replaced, so it is asked for near the quota alone.
-        if used_bytes.saturating_add(added) <= quota_bytes {
-            return Ok(None);
-        }
-        let mut growth = 0_i64;
-        for op in changes.iter().flat_map(|ops| ops.iter()) {
-            growth = growth.saturating_add(self.growth(op)?);
-        }
-        let fits = growth <= 0 || used_bytes.saturating_add_signed(growth) <= quota_bytes;
-        Ok((!fits).then(|| OverQuota { app: app.clone(), used_bytes, quota_bytes }))
+    /// Returns what an app keeps, with the changes of this transaction.
+    pub(super) fn used_bytes(&self, app: &AppName) -> u64 {
+        self.changes.bytes(self.usage, app.as_str())
     }
 
-    /// Returns how many bytes a change adds to what its app keeps.
-    fn growth(&self, op: &Op) -> Result<i64, ViewError> {
-        let bytes = |table, key: &[u8]| -> Result<u64, ViewError> {
-            Ok(self.get(table, key)?.map_or(0, |row| CountedRow::of(table, key, &row).bytes()))
-        };
-        Ok(match op {
-            Op::Put { table, key, value } => {
-                let after = CountedRow::of(*table, key, value).bytes();
-                after.cast_signed().saturating_sub(bytes(*table, key)?.cast_signed())
-            }
-            Op::Delete { table, key } => -bytes(*table, key)?.cast_signed(),
-            Op::Decide(decider) => {
-                let mut growth = 0_i64;
-                for op in decider.decide(self)?.iter().flat_map(|ops| ops.iter()) {
-                    growth = growth.saturating_add(self.growth(op)?);
-                }
-                growth
-            }
-        })
+    pub(super) fn quota_bytes(&self) -> u64 {
+        self.usage.quota_bytes()
     }
 
     /// Writes the counts of what has changed, and returns them. Last in the transaction.

@@ -1,4 +1,4 @@
-//! The disk: an app at its quota, a disk that is really full, and a database that is compacted.
+//! The disk: an app at its quota, a disk that is really full, a database that is compacted, a clock that has jumped.
 //!
 //! The full disks are small file systems of their own, in a mount namespace; where the kernel lets nobody make one, the
 //! tests are skipped, which they say.
@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use redb::{Database, TableDefinition};
 use serde_json::{Value, json};
 
 use crate::fixtures::data_of;
@@ -239,8 +240,8 @@ fn on_a_full_disk_deleting_stopping_and_rolling_back_work_and_then_writes_go_on(
         let server = start_full(data.path());
         delete_next(&server, "after a stop");
 
-        // The file does not shrink as long as its end is in use; the host compacts it, and writes go on though nobody makes
-        // room outside.
+        // The file does not shrink as long as its end is in use; the host compacts it, and writes go on though nobody
+        // makes room outside.
         while deleted < kept / 2 {
             let reply = delete(&server, "hello", &format!("k{deleted}"));
             assert_eq!(reply.status, 200, "{reply:#?}");
@@ -301,4 +302,41 @@ fn a_database_is_compacted_without_a_host_and_a_kill_meanwhile_loses_nothing() {
     }
     let used = app(&server, "hello")["disk_used_bytes"].as_u64().unwrap();
     assert!((4 << 20..(4 << 20) + 1_000).contains(&used), "{used}");
+}
+
+/// Sets the time that the last host has kept, as if the clock had jumped since by the rest.
+fn set_kept_clock(data: &Path, ms: u64) {
+    let db = Database::open(data.join("store.redb")).unwrap();
+    let transaction = db.begin_write().unwrap();
+    let table = TableDefinition::<&[u8], &[u8]>::new("host");
+    let row = [ms.to_be_bytes(), [0; 8]].concat();
+    transaction.open_table(table).unwrap().insert(b"clock".as_slice(), row.as_slice()).unwrap();
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn a_clock_that_has_jumped_by_days_deletes_nothing_and_the_operator_is_told() {
+    let data = fresh_data();
+    let start = |keep: &str| Server::try_start(data.path(), &[Guest::Hello], &["--keep", keep]).unwrap();
+    let mut server = start("36500d");
+    let spawned = exchange(server.address, &durable("hello", "add", r#"{"a":1,"b":2}"#));
+    let call = format!("/api/v1/calls/{}", spawned.json()["id"].as_str().unwrap());
+    wait_until("the call is done", || server.get(&call).json()["state"] == "done");
+    assert_eq!(server.stop(), 0);
+
+    let now_ms = || std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
+    set_kept_clock(data.path(), now_ms() - 8 * 86_400_000);
+    let mut server = start("1s");
+    wait_until("the jump is seen", || {
+        metric(&server, "bireme_retention_clock_ahead_seconds").is_some_and(|ahead| ahead > 7.0 * 86_400.0)
+    });
+    assert!(server.stderr().contains("the clock has jumped ahead"), "{}", server.stderr());
+    assert_eq!(server.get(&call).status, 200);
+    assert_eq!(server.stop(), 0);
+
+    // With the clock as it is, a second is over.
+    set_kept_clock(data.path(), now_ms());
+    let server = start("1s");
+    wait_until("the call is deleted", || server.get(&call).status == 404);
+    assert_eq!(metric(&server, "bireme_retention_clock_ahead_seconds"), Some(0.0));
 }

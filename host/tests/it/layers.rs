@@ -67,8 +67,19 @@ const NARROW: &[(&str, &str, &[&str], &str)] = &[
     (
         "cli",
         "store",
-        &["Quarantined", "QuarantinedRow", "StoreDir", "StoreJournal", "has_database", "peek_quarantine"],
-        "`doctor` shows and removes rows in quarantine",
+        &[
+            "FileSpace",
+            "OfflineDatabase",
+            "Quarantined",
+            "QuarantinedRow",
+            "StoreDir",
+            "StoreJournal",
+            "database_bytes",
+            "file_space",
+            "has_database",
+            "peek_quarantine",
+        ],
+        "`doctor` shows and removes rows in quarantine, and compacts the database",
     ),
 ];
 

@@ -101,6 +101,9 @@ fn the_documentation_has_every_name_with_its_type() {
     let server = Server::start(&[Guest::Hello]);
     // The first request is not counted before its response has begun.
     server.get("/healthz");
+    // An app that keeps something; the space within its database is measured at the first look, beside the answer.
+    assert_eq!(server.post("/hello/count", r#"{"key":"k"}"#).status, 200);
+    wait_until("the space is measured", || scrape(&server).contains_key("bireme_store_free_bytes"));
     let text = server.get("/metrics").body;
     let typed = |line: &str| {
         let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;

@@ -44,8 +44,8 @@ pub(crate) struct Doctor {
     #[arg(long, value_name = "DIR", requires = "repair")]
     export: Option<PathBuf>,
 
-    /// Give the space that deleted rows have left in the database back to the disk. Stop the host first; it takes as long
-    /// as writing the database anew.
+    /// Give the space that deleted rows have left in the database back to the disk. Stop the host first; it takes as
+    /// long as writing the database anew.
     #[arg(long, conflicts_with = "repair")]
     compact: bool,
 }

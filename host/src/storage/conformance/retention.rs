@@ -1,6 +1,8 @@
 //! Promises of `expire`, `sweep` and `apps_with_ended`.
 
-use super::super::{Accept, Accepted, CallRecord, ErrorKind, Idempotency, Kind, MapMark, Query, State, Storage};
+use super::super::{
+    Accept, Accepted, CallRecord, ClockMark, ErrorKind, Idempotency, Kind, MapMark, Query, State, Storage,
+};
 use super::Engine;
 use super::fixtures::*;
 use crate::ids::MapId;
@@ -135,4 +137,14 @@ pub(crate) async fn apps_with_ended_work_are_found(engine: &impl Engine) {
     let mut found = storage.journal.apps_with_ended().await.unwrap();
     found.sort();
     assert_eq!(found, ["a", "app"].map(app));
+}
+
+pub(crate) async fn the_clock_that_a_host_keeps_is_where_the_next_goes_on(engine: &impl Engine) {
+    let storage = joined(engine).await;
+    assert_eq!(storage.journal.clock().await.unwrap(), None);
+    let mark = ClockMark { trusted_ms: 1_700_000_000_000, held_ms: 7 };
+    storage.journal.keep_clock(ClockMark { trusted_ms: 1, ..mark }).await.unwrap();
+    storage.journal.keep_clock(mark).await.unwrap();
+    let storage = rejoined(engine, storage).await;
+    assert_eq!(storage.journal.clock().await.unwrap(), Some(mark));
 }

@@ -16,7 +16,7 @@ use crate::call::Payload;
 use crate::clock::unix_ms;
 use crate::ids::{AppName, CallId, MapId};
 use crate::storage::{Accept, Accepted, CallRecord, Idempotency, Kind, MapHeader, MapProgress, NewRecord, State};
-use crate::store::{Changes, Decider, Op, OverQuota, Table, View, ViewError, Write};
+use crate::store::{Changes, Decider, Op, OverQuota, Table, View, ViewError, Write, over_quota};
 
 /// A call or map that is ready to be kept.
 struct Candidate {
@@ -94,7 +94,7 @@ fn decide<'a>(new: &'a Candidate, view: &View<'_>) -> Result<(Changes<'a>, Verdi
         return unwritten(Accepted::ParentCancelled);
     }
     let mut changes: Changes<'a> = vec![Cow::Borrowed(&new.ops)];
-    if let Some(OverQuota { used_bytes, quota_bytes, .. }) = view.over_quota(&new.app, &changes)? {
+    if let Some(OverQuota { used_bytes, quota_bytes, .. }) = over_quota(view, &new.app, &changes)? {
         return unwritten(Accepted::OverQuota { used_bytes, quota_bytes });
     }
     let reservation = match new.counts.reserve(&new.app, new.kind, new.open_max) {

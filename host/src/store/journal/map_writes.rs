@@ -16,7 +16,7 @@ use crate::storage::{
     Append, Appended, ChunkUpdate, ClaimedChunk, Entry, EntryKind, Kind, Lease, LeaseHolder, MapHeader, MapMark,
     MapRecord, MapSettle, MapSettled, OutcomeCounts, PayloadPlace, PendingChunk, ProgressDelta,
 };
-use crate::store::{Changes, Decider, Op, StoreError, Table, View, ViewError, Write};
+use crate::store::{Changes, Decider, Op, StoreError, Table, View, ViewError, Write, over_quota};
 
 /// Inputs to append, encoded.
 struct Appending {
@@ -44,7 +44,7 @@ impl Appending {
         let header = MapHeader { accepted: header.accepted.saturating_add(self.len), ..header };
         let counted = put(Table::Maps, self.header.clone(), row(&header));
         let changes = vec![Cow::Owned(vec![counted]), Cow::Borrowed(&self.ops[..])];
-        if let Some(over) = view.over_quota(&header.app, &changes)? {
+        if let Some(over) = over_quota(view, &header.app, &changes)? {
             return Ok((Vec::new(), Err(StoreError::from(over).into())));
         }
         Ok((changes, Ok(Appended::Kept { header: Box::new(header), chunks: Vec::new() })))

@@ -26,6 +26,17 @@ pub(crate) fn is_counted(db: &Database) -> Result<bool, redb::Error> {
     Ok(db.begin_read()?.open_table(TABLE.definition())?.get(COUNTED)?.is_some())
 }
 
+/// Reads the counts in a database; a row that cannot be read counts nothing.
+pub(crate) fn read(db: &Database) -> Result<Vec<(Box<str>, AppUsage)>, redb::Error> {
+    let mut counts = Vec::new();
+    for row in db.begin_read()?.open_table(TABLE.definition())?.iter()? {
+        let (key, value) = row?;
+        let app = std::str::from_utf8(key.value()).ok().filter(|app| !app.starts_with('\0'));
+        counts.extend(app.zip(AppUsage::decode(value.value())).map(|(app, usage)| (app.into(), usage)));
+    }
+    Ok(counts)
+}
+
 /// Counts every row anew, in one transaction: a crash leaves the directory to be counted again. References of format 3
 /// and before get the size of their file, as `file_bytes` tells it.
 pub(crate) fn recount(
