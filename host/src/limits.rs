@@ -120,6 +120,8 @@ pub(crate) const STORE_RESERVE_BYTES_MIN: u64 = 16 * MIB;
 /// Bytes of the preallocated file that work which makes room may use: one row beside the largest value, which redb
 /// writes into a page of 16 MiB, and the pages of a batch of small ones.
 pub(crate) const STORE_SPARE_BYTES: u64 = 32 * MIB;
+/// Bytes of a database whose free part is measured while writes wait.
+pub(crate) const STORE_MEASURE_BYTES_MAX: u64 = 8 << 30;
 /// Bytes in use of a database that a host compacts by itself on a full disk: some seconds of work.
 pub(crate) const STORE_COMPACT_BYTES_MAX: u64 = 4 << 30;
 /// Part of the disk that one app may fill, unless `--app-disk` says otherwise: one in so many.

@@ -18,9 +18,10 @@ use super::durable::is_exhausted;
 use super::error::StoreError;
 use super::format;
 use super::medium::Medium;
+use super::reserve::Reserve;
 use super::space::{self, Space};
 use super::write::Write;
-use crate::limits::{STORE_COMPACT_BYTES_MAX, STORE_SPARE_BYTES};
+use crate::limits::{STORE_COMPACT_BYTES_MAX, STORE_MEASURE_BYTES_MAX, STORE_SPARE_BYTES};
 
 /// Pages that redb may keep in memory.
 const CACHE_BYTES: usize = 64 << 20;
@@ -98,7 +99,7 @@ impl DatabaseFile {
     pub(super) fn keep_reserve(&self) {
         if let Some(reserve) = self.medium.reserve() {
             reserve.keep();
-            refill(&*self.medium);
+            refill(&*self.medium, 0);
         }
     }
 
@@ -107,7 +108,7 @@ impl DatabaseFile {
         if self.medium.reserve().is_some_and(|reserve| reserve.bytes() < STORE_SPARE_BYTES)
             && Write::New.has_room(self.free_bytes().saturating_sub(STORE_SPARE_BYTES))
         {
-            refill(&*self.medium);
+            refill(&*self.medium, 0);
         }
     }
 
@@ -125,7 +126,8 @@ impl DatabaseFile {
     /// as long as the disk has some, since redb may use a hole of the file instead. A disk without any gets the space
     /// within the file back first.
     pub(super) fn room_bytes(&self) -> u64 {
-        if self.space.is_due(Instant::now()) {
+        let is_measurable = || self.medium.allocated_bytes().is_ok_and(|bytes| bytes <= STORE_MEASURE_BYTES_MAX);
+        if self.space.is_due(Instant::now()) && is_measurable() {
             let _lent = self.lend_reserve();
             if self.measure_space().is_ok() && self.is_worth_compacting() {
                 self.compact();
@@ -297,18 +299,19 @@ impl DatabaseFile {
 }
 
 /// The reserve of a disk with little room, given back to it; as much as is free then is taken again on drop.
-pub(super) struct LentReserve<'a>(Option<&'a dyn Medium>);
+pub(super) struct LentReserve<'a>(Option<(&'a dyn Medium, u64)>);
 
 impl<'a> LentReserve<'a> {
     fn take(medium: &'a dyn Medium) -> Self {
-        let reserve = medium.reserve().filter(|reserve| reserve.bytes() > 0);
+        let lent_bytes = medium.reserve().map_or(0, Reserve::bytes);
+        let reserve = medium.reserve().filter(|_| lent_bytes > 0);
         let has_room = || medium.free_bytes().is_ok_and(|bytes| bytes >= STORE_SPARE_BYTES);
         match reserve {
             Some(reserve) if !has_room() => {
                 if let Err(error) = reserve.release() {
                     tracing::warn!(%error, "the reserve of the data directory cannot be used");
                 }
-                Self(Some(medium))
+                Self(Some((medium, lent_bytes)))
             }
             _ => Self(None),
         }
@@ -317,16 +320,16 @@ impl<'a> LentReserve<'a> {
 
 impl Drop for LentReserve<'_> {
     fn drop(&mut self) {
-        if let Some(medium) = self.0 {
-            refill(medium);
+        if let Some((medium, lent_bytes)) = self.0 {
+            refill(medium, lent_bytes);
         }
     }
 }
 
 /// Takes the reserve from what is free. What cannot be taken now is tried again after the next write.
-fn refill(medium: &dyn Medium) {
+fn refill(medium: &dyn Medium, lent_bytes: u64) {
     if let (Some(reserve), Ok(free_bytes)) = (medium.reserve(), medium.free_bytes())
-        && let Err(error) = reserve.refill(free_bytes)
+        && let Err(error) = reserve.refill(free_bytes, lent_bytes)
     {
         tracing::debug!(%error, "the reserve of the data directory is not whole");
     }

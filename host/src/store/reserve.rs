@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{FallocateFlags, fallocate};
 
 use super::durable;
-use crate::limits::STORE_SPARE_BYTES;
+use crate::limits::{STORE_RESERVE_BYTES_MIN, STORE_SPARE_BYTES};
 
 /// Name in the data directory.
 pub(super) const RESERVE_FILE: &str = "reserve";
@@ -52,11 +52,14 @@ impl Reserve {
         }
     }
 
-    /// Takes as much space as is free, up to [`STORE_SPARE_BYTES`] in all.
-    pub(super) fn refill(&self, free_bytes: u64) -> io::Result<()> {
+    /// Takes as much space as is free, up to [`STORE_SPARE_BYTES`] in all. Beyond the `lent_bytes` that it had, it leaves
+    /// the disk what results of running work may use.
+    pub(super) fn refill(&self, free_bytes: u64, lent_bytes: u64) -> io::Result<()> {
         let held = self.bytes();
+        let spare = held.saturating_add(free_bytes.saturating_sub(STORE_RESERVE_BYTES_MIN));
+        let owed = lent_bytes.min(held.saturating_add(free_bytes));
         let is_wanted = held > 0 || self.path.exists() || self.is_kept.load(Ordering::Relaxed);
-        let wanted = STORE_SPARE_BYTES.min(held.saturating_add(free_bytes)) / STEP_BYTES * STEP_BYTES;
+        let wanted = STORE_SPARE_BYTES.min(spare.max(owed)) / STEP_BYTES * STEP_BYTES;
         if !is_wanted || wanted <= held {
             return Ok(());
         }
@@ -82,16 +85,17 @@ mod tests {
     fn a_reserve_takes_what_is_free_up_to_its_size_and_gives_it_back() {
         let dir = tempfile::tempdir().unwrap();
         let reserve = Reserve::new(dir.path());
-        reserve.refill(u64::MAX).unwrap();
+        reserve.refill(u64::MAX, 0).unwrap();
         assert_eq!(reserve.bytes(), 0, "no host keeps one here");
         reserve.keep();
-        reserve.refill(STEP_BYTES + 1).unwrap();
-        assert_eq!(reserve.bytes(), STEP_BYTES);
-        reserve.refill(u64::MAX - STEP_BYTES).unwrap();
+        reserve.refill(STORE_RESERVE_BYTES_MIN + STEP_BYTES + 1, 0).unwrap();
+        assert_eq!(reserve.bytes(), STEP_BYTES, "results of running work come first");
+        reserve.refill(u64::MAX - STEP_BYTES, 0).unwrap();
         assert_eq!(reserve.bytes(), STORE_SPARE_BYTES);
         reserve.release().unwrap();
         assert_eq!(reserve.bytes(), 0);
-        Reserve::new(dir.path()).refill(2 * STEP_BYTES).unwrap();
-        assert_eq!(reserve.bytes(), 2 * STEP_BYTES, "the next start finds it");
+        let next = Reserve::new(dir.path());
+        next.refill(2 * STEP_BYTES, STORE_SPARE_BYTES).unwrap();
+        assert_eq!(reserve.bytes(), 2 * STEP_BYTES, "the next start finds it, and what it lent comes back first");
     }
 }
