@@ -115,8 +115,16 @@ fn inference(models: &Path) -> InferenceConfig {
     }
 }
 
+fn compiled(sandbox: &Sandbox, dir: &Path, text: &str) -> (ComponentBytes, Compiled) {
+    let component = ComponentBytes::new(wat::parse_str(text).unwrap()).unwrap();
+    let cache = ArtifactCache::open(&dir.join("artifacts")).unwrap();
+    let native = CodeGenerator::new(Arc::new(FunctionCache::default())).unwrap().compile(component.code()).unwrap();
+    let compiled = cache.keep(sandbox.engine(), &component, &native).unwrap();
+    (component, compiled)
+}
+
 fn program(sandbox: &Sandbox, dir: &Path) -> Program {
-    let component = ComponentBytes::new(wat::parse_str(include_str!("guest.wat")).unwrap()).unwrap();
+    let (component, compiled) = compiled(sandbox, dir, include_str!("guest.wat"));
     let initial_ms = Some(RETRY_WAIT.as_millis() as u64);
     let retries = SpacedRetries { max: RETRIES, backoff: None, initial_ms, max_delay_ms: None };
     let (timeout_ms, retries) = (Some(YEAR.as_millis() as u64), Some(Retries::Spaced(retries)));
@@ -130,9 +138,6 @@ fn program(sandbox: &Sandbox, dir: &Path) -> Program {
     };
     let app = AppInfo { name: "sim".parse().unwrap(), version: String::new(), description: String::new() };
     let metadata = Metadata { format: FORMAT, app, functions: vec![function] };
-    let cache = ArtifactCache::open(&dir.join("artifacts")).unwrap();
-    let native = CodeGenerator::new(Arc::new(FunctionCache::default())).unwrap().compile(component.code()).unwrap();
-    let compiled = cache.keep(sandbox.engine(), &component, &native).unwrap();
     sandbox.program(&compiled, component.version(), metadata, &Grants::default(), &Settings::default()).unwrap()
 }
 
@@ -141,7 +146,7 @@ async fn a_component_is_described_in_a_slot_as_calls_run_in_one() {
     let guest = Guest::new();
     let host = Host::new(&guest, &Memory::new().host("host"));
     let dispatcher = &host.dispatcher;
-    let component = Compiled::new(guest.sandbox.engine(), wat::parse_str("(component)").unwrap()).unwrap();
+    let component = compiled(&guest.sandbox, guest.dir.path(), "(component)").1;
     assert!(matches!(dispatcher.describe(&component).await, Ok(Err(SandboxError::NoDescribe))));
     assert_eq!(dispatcher.load(), (0, 0));
     dispatcher.close();
