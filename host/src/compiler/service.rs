@@ -27,8 +27,8 @@ const WATCH_EVERY: Duration = Duration::from_millis(20);
 /// # Errors
 /// Standard input is no such socket, or the compiler cannot be set up.
 pub fn run() -> io::Result<()> {
-    // The thread that started this process may end before the host does, so the end of input stays the rule.
-    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
+    // No parent-death signal, which also fires when the thread that started this process ends: the end of input is
+    // seen at once, since this process never works.
     let control = io::stdin().as_fd().try_clone_to_owned()?;
     // A fork must not hold the host's socket.
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
