@@ -1,7 +1,7 @@
 //! The largest writes that make room, on a small file system without a free byte.
 //!
-//! Each test runs again within a mount namespace of its own; where the kernel lets nobody make one, it is skipped, which
-//! it says.
+//! Each test runs again within a mount namespace of its own; where the kernel lets nobody make one, it is skipped,
+//! which it says.
 
 use std::io::Write as _;
 use std::path::Path;

@@ -52,8 +52,8 @@ impl Reserve {
         }
     }
 
-    /// Takes as much space as is free, up to [`STORE_SPARE_BYTES`] in all. Beyond the `lent_bytes` that it had, it leaves
-    /// the disk what results of running work may use.
+    /// Takes as much space as is free, up to [`STORE_SPARE_BYTES`] in all. Beyond the `lent_bytes` that it had, it
+    /// leaves the disk what results of running work may use.
     pub(super) fn refill(&self, free_bytes: u64, lent_bytes: u64) -> io::Result<()> {
         let held = self.bytes();
         let spare = held.saturating_add(free_bytes.saturating_sub(STORE_RESERVE_BYTES_MIN));
