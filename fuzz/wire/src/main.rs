@@ -4,17 +4,20 @@
 //! `Frame::decode`. Each must be refused, or be a frame that is written again byte for byte; nothing may panic. What
 //! the sanitizer adds is in `fuzz/wire.sh`. Not here: the transport, which needs a process at its other end.
 
-#[expect(dead_code, unused_imports, reason = "the wire's own source, of which its readers are used here")]
-#[path = "../../../host/src/wire/mod.rs"]
-mod wire;
 #[expect(dead_code, reason = "the tokenizer's own source, of which its data is used here")]
 #[path = "../../../host/src/tokenizer/table.rs"]
 mod tokenizer;
+#[expect(dead_code, unused_imports, reason = "the wire's own source, of which its readers are used here")]
+#[path = "../../../host/src/wire/mod.rs"]
+mod wire;
 // What the wire's own tests use.
 #[path = "../../../host/src/wire/samples.rs"]
 mod samples;
 
-use wire::{Datatype, FailureKind, Frame, HEADER_BYTES, Header, MAGIC, Manifest, ModelId, ServingSettings, Signature, Tensor, TensorSpec};
+use wire::{
+    Datatype, FailureKind, Frame, HEADER_BYTES, Header, MAGIC, Manifest, ModelId, ServingSettings, Signature, Tensor,
+    TensorSpec,
+};
 
 /// SplitMix64: the same frames for the same seed, everywhere.
 struct Random(u64);

@@ -48,7 +48,7 @@ impl DataLock {
         };
         match write(&mut file) {
             // The number is for messages; the lock is taken, and a full disk must not keep a host from starting.
-            Err(error) if error.kind() != io::ErrorKind::StorageFull => return Err(directory(error)),
+            Err(error) if error.kind() != io::ErrorKind::StorageFull => Err(directory(error)),
             _ => Ok(Self { file }),
         }
     }

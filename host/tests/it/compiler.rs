@@ -16,7 +16,7 @@ use wasm_encoder::{
 
 use crate::support::{
     Connection, Guest, Reply, Server, children, children_as, command, file, finish, fresh_data, guest, signal_process,
-    stat, wait_until,
+    stat, wait_until, with_token,
 };
 
 const LOCALS: u32 = 40_000;
@@ -158,7 +158,7 @@ fn a_client_that_hangs_up_ends_its_compile_and_no_other() {
     let host = Host::start(LONG);
     let component = bomb();
     let mut leaving = TcpStream::connect(host.server.address).unwrap();
-    leaving.write_all(&request(&component)).unwrap();
+    leaving.write_all(&with_token(&request(&component))).unwrap();
     let left = host.wait_for_compile();
     let staying = host.send(&as_app("other", Metadata::strip(&component)));
     wait_until("both are compiled", || host.compiles().len() == 2);
