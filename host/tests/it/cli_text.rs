@@ -73,6 +73,9 @@ fn help_of_bireme() {
                            HTTP: the main job on real input
               sdk          Let plain cargo and editors find the SDK of an app: writes .cargo/config.toml in its
                            directory
+              token        Print the token that the control API of this data directory's host asks for. Commands
+                           read it by themselves; programs send it as `authorization: Bearer TOKEN`.
+                           BIREME_TOKEN takes the place of the file
               explain      Explain an error code: what it means, what causes it, what to do. Without a code,
                            list them all
               doctor       Check this machine: toolchain, models, devices, kernel limits. Prints the command
@@ -775,6 +778,7 @@ fn help_of_dev() {
                       not in it. Default: half of the machine's memory, or of its control group
 
                       [env: BIREME_MEMORY_MAX=]
+
                   --app-disk <SIZE>
                       Keep at most SIZE on disk for each app, such as 20GiB: key-value data, durable calls and
                       maps, with their inputs and results. Above it, an app reads and deletes, and its writes
@@ -937,7 +941,7 @@ fn no_command() {
         2,
         expect![[r#"
             error[usage]: 'bireme' requires a subcommand but one was not provided
-              [subcommands: new, build, inspect, run, test, map, serve, dev, deploy, apps, history, rollback, stop, start, call, spawn, get, cancel, ps, results, export, logs, schedule, kv, models, embed, rerank, classify, infer, demo, sdk, explain, doctor, completions, man, help]
+              [subcommands: new, build, inspect, run, test, map, serve, dev, deploy, apps, history, rollback, stop, start, call, spawn, get, cancel, ps, results, export, logs, schedule, kv, models, embed, rerank, classify, infer, demo, sdk, token, explain, doctor, completions, man, help]
 
             Usage: bireme [OPTIONS] <COMMAND>
 
