@@ -24,6 +24,13 @@ overlay() {
     mkdir -p "$1/upper" "$1/work" "$root"
     mount -t overlay overlay -o "lowerdir=$lower,upperdir=$1/upper,workdir=$1/work" "$root"
     mount -t proc proc "$root/proc"
+    # Without these a program that wants no output writes to a file.
+    mount -t tmpfs tmpfs "$root/dev"
+    local device
+    for device in null zero full random urandom; do
+        touch "$root/dev/$device"
+        mount --bind "/dev/$device" "$root/dev/$device"
+    done
     mount -t tmpfs tmpfs "$root/tmp"
 }
 
@@ -50,7 +57,7 @@ check_serve() {
     if [[ -z $address ]]; then cat "$said" >&2 && exit 1; fi
     took 'bireme serve'
     try 'stock at /fine' curl --silent --show-error --fail "$address/stock/fine"
-    try '"stock"' in_root bireme apps --host "$address" --json
+    try '"stock"' in_root bireme apps --host "$address" --json "$@"
     kill -TERM "$(<"$work/serve.pid")"
     title='bireme serve ends' try '' wait $serving
 }

@@ -73,6 +73,9 @@ pub(crate) const GROUP_WAIT_CEILING: Duration = Duration::from_secs(10);
 /// Bytes of an input or a group's result that are checked on the current thread; larger ones move to another.
 pub(crate) const GROUP_CHECK_BYTES_MAX: usize = 256 << 10;
 
+/// Waiting durable calls of one app above which each of its maps runs one input at a time: a waiting call takes memory.
+pub(crate) const DURABLE_WAITING_APP_MAX: usize = 256;
+
 /// Calls waiting for a slot, over all apps; the same bound holds for calls waiting in groups.
 pub(crate) const WAITING_CALLS_MAX: usize = 16_384;
 

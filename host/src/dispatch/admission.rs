@@ -96,6 +96,8 @@ pub(crate) struct Admission {
     /// Of calls that are not durable.
     waiting: [usize; PRIORITIES],
     durable_waiting: HashSet<Ticket>,
+    /// Of these, those of each app that has any.
+    durable_of_app: HashMap<AppName, usize>,
     lines: [[FairQueue; PRIORITIES]; LEVELS],
     /// Times that each line was passed over by a more urgent one since its last turn.
     passes: [[u32; PRIORITIES]; LEVELS],
@@ -127,6 +129,7 @@ impl Admission {
             places: Shares::new(waiting_max as u64, 1),
             waiting: Default::default(),
             durable_waiting: HashSet::new(),
+            durable_of_app: HashMap::new(),
             lines: Default::default(),
             passes: Default::default(),
             gates: HashMap::new(),
@@ -164,6 +167,7 @@ impl Admission {
         self.next_ticket += 1;
         if *is_durable {
             self.durable_waiting.insert(ticket);
+            *self.durable_of_app.entry(app.clone()).or_default() += 1;
         } else {
             self.waiting[*priority as usize] += 1;
             self.places.take(app, 1);
@@ -247,10 +251,20 @@ impl Admission {
         self.slots_used
     }
 
+    /// Returns the durable calls of an app that wait.
+    pub(crate) fn durable_waiting_of(&self, app: &AppName) -> usize {
+        self.durable_of_app.get(app).copied().unwrap_or(0)
+    }
+
     fn waits_no_more(&mut self, app: &AppName, priority: Priority, ticket: Ticket) {
         if !self.durable_waiting.remove(&ticket) {
             self.waiting[priority as usize] -= 1;
             self.places.give_back(app, 1);
+        } else if let Some(waiting) = self.durable_of_app.get_mut(app) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                self.durable_of_app.remove(app);
+            }
         }
     }
 

@@ -14,8 +14,8 @@ use crate::app::artifact::Compiled;
 use crate::app::metadata::Metadata;
 use crate::call::{Failure, Receipt, micros};
 use crate::failpoint;
-use crate::ids::CallId;
-use crate::limits::LOG_LINE_BYTES_MAX;
+use crate::ids::{AppName, CallId};
+use crate::limits::{DURABLE_WAITING_APP_MAX, LOG_LINE_BYTES_MAX};
 use crate::logs::{self, LogSink, printable_within};
 use crate::metrics::CallCounters;
 use crate::sandbox::{FunctionRef, Sandbox, SandboxError, Services};
@@ -200,6 +200,11 @@ impl Runner {
     }
 
     /// Counts the slots in use, and the calls that wait for a slot or for others of their batch.
+    /// Whether so many durable calls of an app wait that its maps should start no more than they need to go on.
+    pub(super) fn has_enough_waiting(&self, app: &AppName) -> bool {
+        self.executor.slots.durable_waiting_of(app) >= DURABLE_WAITING_APP_MAX
+    }
+
     pub(super) fn load(&self) -> (usize, usize) {
         let (used, waiting) = self.executor.slots.load();
         (used, waiting + self.batching.waiting())

@@ -11,6 +11,7 @@ use super::admission::{Admission, Decision, Grant, Request, Ticket};
 use super::call::shutting_down;
 use crate::budgets::HolderCount;
 use crate::call::{Failure, FailureCode, micros};
+use crate::ids::AppName;
 
 /// The slots and the queue in front of them.
 pub(super) struct Slots {
@@ -68,6 +69,11 @@ impl Slots {
     pub(crate) fn load(&self) -> (usize, usize) {
         let queue = self.lock();
         (queue.admission.slots_used(), queue.admission.waiting())
+    }
+
+    /// Returns the durable calls of an app that wait.
+    pub(crate) fn durable_waiting_of(&self, app: &AppName) -> usize {
+        self.lock().admission.durable_waiting_of(app)
     }
 
     /// Waits for a slot.

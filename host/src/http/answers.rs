@@ -51,9 +51,10 @@ pub(crate) fn charge(budget: &ByteBudget, holder: Holder, response: Response<Res
     response.map(|body| ChargedBody { body, charge }.boxed_unsync())
 }
 
-fn no_room(bytes: u64) -> Problem {
+/// Problem of an answer for which there is no memory.
+pub(crate) fn no_room(bytes: u64) -> Problem {
     let detail = format!(
-        "the answer of {bytes} bytes has no room: running calls and answers that clients have not read use up this app's \
+        "an answer of {bytes} bytes has no room: running calls and answers that clients have not read use up this app's \
          part of the host's memory; try again later, or raise `--memory-max`"
     );
     Problem::new(Code::Overloaded, detail)

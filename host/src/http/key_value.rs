@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::Request;
 use hyper::body::Incoming;
 
+use super::answers::no_room;
 use super::handler::HandlerResult;
 use super::problem::Problem;
 use super::query::{bad_query, number};
@@ -13,6 +14,7 @@ use super::request_body::RequestBodies;
 use super::respond::{OCTET_STREAM, json_response, payload_response};
 use super::router::Matched;
 use crate::api::{self, Operation};
+use crate::budgets::ByteBudget;
 use crate::call::Payload;
 use crate::codes::Code;
 use crate::ids::AppName;
@@ -24,6 +26,8 @@ use crate::suggest::did_you_mean;
 pub(crate) struct KeyValueData {
     pub buckets: Arc<Buckets>,
     pub bodies: Arc<RequestBodies>,
+    /// Memory for answers.
+    pub memory: ByteBudget,
 }
 
 impl KeyValueData {
@@ -58,10 +62,17 @@ impl KeyValueData {
                 kv.delete(&bucket, key).await?;
                 Ok(json_response(&changed(None)))
             }
-            _ => match kv.get(&bucket, key).await? {
-                Some(data) => Ok(payload_response(Payload { content_type: OCTET_STREAM.to_owned(), data })),
-                None => Err(self.unknown_key(&app, &bucket, name, key).await?),
-            },
+            _ => {
+                // Its length is known once it is in memory; the answer is charged by that.
+                let mut reserved = self.memory.reservation((&app).into());
+                if !reserved.try_set(KV_VALUE_BYTES_MAX as u64) {
+                    return Err(no_room(KV_VALUE_BYTES_MAX as u64));
+                }
+                match kv.get(&bucket, key).await? {
+                    Some(data) => Ok(payload_response(Payload { content_type: OCTET_STREAM.to_owned(), data })),
+                    None => Err(self.unknown_key(&app, &bucket, name, key).await?),
+                }
+            }
         }
     }
 

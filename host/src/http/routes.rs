@@ -75,7 +75,11 @@ impl Routes {
                 memory: backend.budgets.sandboxes.clone(),
                 closing: closing.clone(),
             },
-            key_value: KeyValueData { buckets: backend.key_value.clone(), bodies: bodies.clone() },
+            key_value: KeyValueData {
+                buckets: backend.key_value.clone(),
+                bodies: bodies.clone(),
+                memory: backend.budgets.sandboxes.clone(),
+            },
             openai: OpenAi::new(backend.inference.clone(), bodies.clone()),
             oip: Oip::new(backend.inference.clone(), bodies.clone()),
             backend,

@@ -96,6 +96,23 @@ fn an_app_that_sleeps_in_every_slot_leaves_the_others_theirs() {
 }
 
 #[test]
+fn maps_beyond_the_slots_wait_with_few_calls_each() {
+    let (server, _data) = start(&LITTLE);
+    let inputs = "600000\n".repeat(64);
+    let maps = 40;
+    for _ in 0..maps {
+        let created = server.post("/api/v1/apps/hostile/functions/sleeps_long/maps", "").json();
+        let path = format!("/api/v1/maps/{}/inputs", created["id"].as_str().unwrap());
+        assert_eq!(server.post(&path, &inputs).json()["accepted"], 64);
+    }
+    wait_until("slots are taken", || gauge(&server, "slots_used") > gauge(&server, "slots") / 2);
+    // All but 256, those of the maps that began before there were as many, and one of each map.
+    let waiting = gauge(&server, "calls_waiting");
+    assert!((maps..256 + 4 * 64 + maps).contains(&waiting), "{waiting} calls wait of {}", maps * 64);
+    other_app_runs(&server);
+}
+
+#[test]
 fn a_host_starts_with_no_more_memory_than_the_machine_has_and_no_less_than_it_needs() {
     for size in ["1GiB", "100TiB"] {
         let data = fresh_data();

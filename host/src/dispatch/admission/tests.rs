@@ -49,6 +49,7 @@ impl Admission {
             && self.low_used == 0
             && self.waiting() == 0
             && self.gates.is_empty()
+            && self.durable_of_app.is_empty()
             && (self.slots.used(), self.places.used(), self.child_slots.len()) == (0, 0, 0)
             && self.lines.iter().flatten().all(FairQueue::is_empty)
     }

@@ -18,7 +18,7 @@ use crate::dispatch::call::{Attempted, Call, Origin, check};
 use crate::dispatch::retry::{Verdict, verdict};
 use crate::dispatch::runner::Runner;
 use crate::failpoint;
-use crate::ids::{CallId, FunctionId, MapId};
+use crate::ids::{AppName, CallId, FunctionId, MapId};
 use crate::limits::{RetryPolicy, TICK};
 use crate::sandbox::{FunctionRef, Siblings};
 
@@ -131,6 +131,14 @@ impl<B: Backing> Engine<B> {
     pub(crate) fn new(runner: Arc<Runner>, target: Target, origin: Origin, state: State<B>) -> Arc<Self> {
         let (wake, settled) = (Notify::new(), Notify::new());
         Arc::new(Self { runner, target, origin, siblings: Arc::default(), state: Mutex::new(state), wake, settled })
+    }
+
+    /// Returns the app whose function it calls.
+    pub(crate) fn app(&self) -> &AppName {
+        match &self.target {
+            Target::Version(function) => function.app(),
+            Target::Deployed { function, .. } => &function.app,
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State<B>> {

@@ -29,14 +29,19 @@ impl<B: Backing> Runners<B> {
     pub(crate) fn start(&mut self) {
         while self.tasks.try_join_next().is_some() {}
         let start = {
-            let mut state = self.engine.lock();
+            let engine = &self.engine;
+            let mut state = engine.lock();
             let State { window, backing, runners } = &mut *state;
             let startable = if backing.is_open() { window.startable(|| backing.now_ms()) } else { 0 };
             // A runner that has no input yet will take one.
-            let start = match (window.running() + startable).saturating_sub(*runners).min(startable) {
+            let mut start = match (window.running() + startable).saturating_sub(*runners).min(startable) {
                 0 => 0,
-                unattended => unattended.min(self.engine.concurrency().saturating_sub(*runners)),
+                unattended => unattended.min(engine.concurrency().saturating_sub(*runners)),
             };
+            // Each waiting call takes memory, and a map goes on with one.
+            if engine.origin.is_durable && start > 1 && engine.runner.has_enough_waiting(engine.app()) {
+                start = 1_usize.saturating_sub(*runners);
+            }
             *runners += start;
             start
         };
