@@ -1,0 +1,179 @@
+"""Slots, places in line and the store's queue: one app asks for all of them."""
+
+import json
+import time
+
+from host import LITTLE, MIB, Fault, counted, together, until
+from trial import attack
+
+SLEEPS = "/api/v1/apps/hostile/functions/sleeps_long/maps"
+
+
+def make_maps(host, count, inputs):
+    """Makes durable maps, each with so many inputs that sleep; returns their ids and the statuses of those refused."""
+    ids, refused = [], []
+    for _ in range(count):
+        status, text = host.post(SLEEPS)
+        if status != 201:
+            refused.append(status)
+            continue
+        ids.append(json.loads(text)["id"])
+        status, _ = host.post(f"/api/v1/maps/{ids[-1]}/inputs", "600000\n" * inputs)
+        if status != 200:
+            refused.append(status)
+    return ids, refused
+
+
+def cancel(host, ids):
+    statuses = [host.ask("DELETE", f"/api/v1/maps/{id_}")[0] for id_ in ids]
+    if set(statuses) - {200}:
+        raise Fault(f"cancelling: {counted(statuses)}")
+
+
+def steady(host, name):
+    """The value of a metric once it no longer grows."""
+    last = -1.0
+
+    def is_steady():
+        nonlocal last
+        now = host.metrics()[name]
+        is_same, last = now == last and now > 0, now
+        return is_same
+
+    until(is_steady)
+    return last
+
+
+@attack("H1", "durable maps whose inputs sleep for 10 minutes, twice as many as there are slots", "a quarter of the slots in equal shares", quick=True)
+def maps_take_slots(trial):
+    with trial.host(["hello", "hostile"], *LITTLE, peak_mib=500, kept_mib=400) as host:
+        slots = int(host.metrics()["slots"])
+        ids, refused = make_maps(host, 2 * slots // 64 + 2, 64)
+        used = steady(host, "slots_used")
+        with trial.beside(host):
+            time.sleep(4)
+        trial.check(used < slots, f"{used:.0f} of {slots} slots taken by {len(ids)} maps")
+        trial.check(not refused, f"refused: {counted(refused)}")
+        cancel(host, ids)
+
+
+@attack("H2", "290 such maps of 64 inputs", "durable work does not stand in the line")
+def maps_fill_the_line(trial):
+    with trial.host(["hello", "hostile"], *LITTLE, peak_mib=700, kept_mib=600) as host:
+        with trial.beside(host):
+            ids, refused = make_maps(host, 290, 64)
+            used = steady(host, "slots_used")
+            time.sleep(2)
+            waiting = host.metrics()["calls_waiting"]
+        slots = host.metrics()["slots"]
+        trial.check(used < slots, f"{used:.0f} of {slots:.0f} slots taken by {len(ids)} maps")
+        trial.check(not refused, f"{waiting:.0f} calls wait; refused: {counted(refused)}")
+        cancel(host, ids)
+
+
+@attack("H2-calls", "3,000 clients that call a function which sleeps", "places in line in equal shares; 503 for the app that has used its own up")
+def calls_fill_the_line(trial):
+    with trial.host(["hello", "hostile"], peak_mib=800, kept_mib=700) as host:
+        body = b"8000"
+        head = b"POST /hostile/sleeps_long HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 4\r\n\r\n" + body
+        with trial.beside(host):
+            streams = []
+            for _ in range(3_000):
+                streams.append(host.connect())
+                streams[-1].sendall(head)
+            time.sleep(2)
+            figures = host.metrics()
+        trial.check(figures["slots_used"] < figures["slots"], f"{figures['slots_used']:.0f} of {figures['slots']:.0f} slots, {figures['calls_waiting']:.0f} in line")
+        for stream in streams:
+            stream.close()
+
+
+@attack("M11", "writes of 8 MiB values, 6 at a time, for 8 s", "a share of the queue of writes for each app", quick=True)
+def writes_flood(trial):
+    with trial.host(["hello", "hostile"], peak_mib=600, kept_mib=500) as host:
+        end, value = time.monotonic() + 8, b"x" * (8 * MIB)
+
+        def write(writer):
+            statuses = []
+            while time.monotonic() < end:
+                statuses.append(host.ask("PUT", f"/api/v1/apps/hostile/kv/value?bucket=b&key={writer}", value)[0])
+            return statuses
+
+        def accept(_):
+            statuses = []
+            while time.monotonic() < end:
+                statuses.append(host.post("/api/v1/apps/hello/functions/square/calls", 3)[0])
+                time.sleep(0.02)
+            return statuses
+
+        with trial.beside(host):
+            results = together(7, lambda index: accept(index) if index == 6 else write(index))
+        trial.check(set(results[6]) == {202}, f"durable calls of the other app: {counted(results[6])}")
+        trial.note(f"8 MiB writes: {counted(sum(results[:6], []))}")
+        until(lambda: host.metrics()["durable_calls_waiting"] == 0)
+
+
+@attack("M12", "guests that read 8 MiB values, 8 at a time, for 8 s", "large values are read off the threads of the runtime", quick=True)
+def reads_flood(trial):
+    with trial.host(["hello", "hostile", "stock_wasi"], peak_mib=700, kept_mib=600) as host:
+        end = time.monotonic() + 8
+
+        def read(_):
+            statuses = []
+            while time.monotonic() < end:
+                statuses.append(host.get("/stock_wasi/draft2/in-turn")[0])
+            return statuses
+
+        with trial.beside(host):
+            statuses = sum(together(8, read), [])
+        trial.check(set(statuses) <= {200, 503, 504} and 200 in statuses, f"calls that read 800 MiB: {counted(statuses)}")
+
+
+@attack("H8", "retention of a map with 1,000 result files", "files go in steps; writes of others are between them")
+def retention_of_files(trial):
+    with trial.host(["hello", "authored"], "--keep", "authored=2s", peak_mib=500, kept_mib=400) as host:
+        created = host.json("POST", "/api/v1/apps/authored/functions/text_of/maps")["id"]
+        host.json("POST", f"/api/v1/maps/{created}/inputs", "300000\n" * 1_000)
+        host.json("POST", f"/api/v1/maps/{created}/close")
+        done = until(lambda: host.ask("GET", f"/api/v1/maps/{created}")[0] in (404, 410) or host.json("GET", f"/api/v1/maps/{created}")["state"] != "open", 240)
+        times_ms, statuses = [], []
+        with trial.beside(host):
+
+            def is_gone():
+                begin = time.monotonic()
+                statuses.append(host.post("/api/v1/apps/hello/functions/square/calls", 3)[0])
+                times_ms.append((time.monotonic() - begin) * 1_000)
+                return host.get(f"/api/v1/maps/{created}")[0] in (404, 410)
+
+            gone = until(is_gone, 240)
+        left = sum(1 for path in (host.data / "results").rglob("*") if path.is_file()) if (host.data / "results").exists() else 0
+        trial.check(done and gone, "the map ended and was deleted" if done and gone else "the map was not deleted")
+        is_empty = left == 0 or until(lambda: not any(path.is_file() for path in (host.data / "results").rglob("*")), 60)
+        trial.check(is_empty, f"no file left ({left} as the map went)" if is_empty else f"{left} files left")
+        trial.check(set(statuses) == {202}, f"accepts of the other app: {counted(statuses)}, slowest {max(times_ms):.0f} ms")
+
+
+@attack("H9", "retry-failed sent again and again while retention deletes the map", "a tombstone first: retried as a whole, or refused")
+def retry_beside_retention(trial):
+    with trial.host(["hello", "authored"], "--keep", "authored=2s", peak_mib=400, kept_mib=300) as host:
+        created = host.json("POST", "/api/v1/apps/authored/functions/slow_square/maps")["id"]
+        lines = "".join(json.dumps({"n": n, "bad": 1_000}) + "\n" for n in range(1, 3_001))
+        host.json("POST", f"/api/v1/maps/{created}/inputs", lines)
+        host.json("POST", f"/api/v1/maps/{created}/close")
+        until(lambda: host.json("GET", f"/api/v1/maps/{created}")["state"] != "open", 120)
+        answered, wrong, end = [], [], time.monotonic() + 60
+        while time.monotonic() < end:
+            status, _ = host.post(f"/api/v1/maps/{created}/retry-failed")
+            answered.append(status)
+            status, text = host.get(f"/api/v1/maps/{created}")
+            if status in (404, 410):
+                break
+            counts = json.loads(text).get("counts", {}) if status == 200 else {}
+            if counts and not (counts["accepted"] == 3_000 and counts["done"] <= 2_997 and counts["failed"] <= 3):
+                wrong.append(counts)
+            if answered[-1] == 200:
+                # Retried: its retention begins again with its end.
+                time.sleep(1.9 if len(answered) < 20 else 4)
+        trial.check(not wrong, f"retries answered: {counted(answered)}" if not wrong else f"wrong counts: {wrong[0]}")
+        gone = until(lambda: host.get(f"/api/v1/maps/{created}")[0] in (404, 410), 60)
+        trial.check(gone, "deleted at the end" if gone else "never deleted")
