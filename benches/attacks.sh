@@ -22,5 +22,5 @@ if [[ -z $bireme ]]; then
     cargo build --release --locked >&2
     bireme=$PWD/target/release/bireme
 fi
-# No binary is needed for the names.
+export PYTHONDONTWRITEBYTECODE=1
 exec python3 benches/attacks --bireme "$bireme" "${options[@]}" "${names[@]}"

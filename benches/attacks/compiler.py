@@ -4,7 +4,7 @@ import threading
 import time
 from pathlib import Path
 
-from host import MIB, Fault, attached, chunk, counted, leb128, metadata, renamed, until
+from host import Fault, attached, leb128, metadata, renamed, until
 from trial import Skipped, attack
 
 LOCALS, LOOPS = 40_000, 10
@@ -51,12 +51,13 @@ def direct_children(pid):
 DEPLOY = "/api/v1/apps?accept=all"
 
 
-@attack("H12", "a component of 4.7 MB that compiles for minutes; changes of other apps meanwhile", "a process of its own within `--compile-max`", quick=True)
+@attack("H12", "a component of 4.7 MB that compiles for minutes; changes of other apps meanwhile",
+        "a process of its own within `--compile-max`", quick=True)
 def compile_bomb(trial):
     if not trial.bench.has_option("--compile-max"):
         raise Skipped("this binary has no `--compile-max`")
     hello = trial.bench.guest("hello").read_bytes()
-    with trial.host(["hello"], "--compile-max", "12s,2GiB", peak_mib=200) as host:
+    with trial.host(["hello"], "--compile-max", "5s,2GiB", peak_mib=200) as host:
         answer = []
         sender = threading.Thread(target=lambda: answer.append(host.post(DEPLOY, bomb(metadata(hello)))))
         first, second = renamed(hello, "first"), renamed(hello.replace(b"Small functions", b"Other functions"), "first")

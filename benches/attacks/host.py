@@ -20,7 +20,8 @@ MIB = 1 << 20
 PATIENCE_S = 60
 GUEST_NAMES = ["hello", "hostile", "spawning", "authored", "stock_wasi"]
 # The smallest memory of a host, so that its budgets are soon used up.
-LITTLE = ["--memory-max", "1280MiB"]
+LITTLE_MIB = 1_280
+LITTLE = ["--memory-max", f"{LITTLE_MIB}MiB"]
 
 
 class Fault(Exception):

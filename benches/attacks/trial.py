@@ -11,7 +11,7 @@ from pathlib import Path
 from host import PATIENCE_S, Host, until
 
 ATTACKS = {}
-ALONE_S = 1.5
+ALONE_S = 0.7
 # Descriptors that a host may keep after an attack: log files, the store's, connections that close.
 DESCRIPTORS_KEPT = 24
 
