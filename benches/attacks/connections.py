@@ -92,11 +92,10 @@ def stop_while_waiting(trial):
         data = host.data
         trial.check(host.process.returncode == 0, f"status {host.process.returncode} after {took_s:.1f} s (`--drain 3s`)")
         trial.check(answers == [503] * 3, f"those who waited: {counted(answers)}")
-    with Host(trial.bench, ["hello", "authored"], "--drain", "1s", data=data) as host:
+    with trial.host(["hello", "authored"], "--drain", "1s", data=data) as host:
         state = host.json("GET", f"/api/v1/calls/{call}")["state"]
         trial.check(state in ("leased", "accepted", "waiting"), f"after a restart the call is `{state}`")
         host.ask("DELETE", f"/api/v1/calls/{call}")
-        trial.check(host.answers(), "another app answers")
 
 
 @attack("M3-idle", "SIGTERM to an idle host with one client that waits 60 s", "the wait ends at once", quick=True)
