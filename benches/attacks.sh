@@ -3,7 +3,7 @@
 # another app answers, and memory, descriptors and slots are back. Ends with status 1 if a count is over its bound, never by the clock.
 #
 #   benches/attacks.sh [BIREME]             all of them; the binary, built for release where none is given
-#   benches/attacks.sh --quick [BIREME]     those that take seconds
+#   benches/attacks.sh --quick [BIREME]     those that take seconds: 80 s together
 #   benches/attacks.sh [BIREME] NAME…       single ones; --list has the names
 #
 # Linux, python3. As root, or where the kernel lets users make namespaces, also those that need a small disk or a network of their own.
@@ -18,7 +18,7 @@ for argument; do
         *) names+=("$argument") ;;
     esac
 done
-if [[ -z $bireme ]]; then
+if [[ -z $bireme && " ${options[*]} " != *" --list "* ]]; then
     cargo build --release --locked >&2
     bireme=$PWD/target/release/bireme
 fi

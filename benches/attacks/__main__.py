@@ -18,6 +18,8 @@ import slots
 from host import Bench, Fault, remove, say
 from trial import ATTACKS, HEADER, Skipped, Trial
 
+# Longest run of one attack in namespaces of its own.
+WITHIN_S = 600
 THEMES = [memory, connections, slots, disk, compiler, addresses]
 
 
@@ -89,7 +91,7 @@ def run_within(bench, attack):
         skipped(attack, "this user may make no namespace")
         return True
     script = [sys.executable, str(Path(__file__).parent), "--bireme", bench.bireme, "--within", str(bench.work), attack.name]
-    return subprocess.run(["unshare", *namespaces, *script]).returncode == 0
+    return subprocess.run(["unshare", *namespaces, *script], timeout=WITHIN_S).returncode == 0
 
 
 def skipped(attack, why):

@@ -77,7 +77,8 @@ def name_server():
     return asked
 
 
-@attack("M9", "100 calls look up names whose server never answers", "64 look-ups; the last eighth is for apps that hold few", namespaces="network")
+@attack("M9", "100 calls look up names whose server never answers",
+        "64 look-ups; the last eighth is for apps that hold few", namespaces="network")
 def slow_names(trial):
     trial.own_network({"fast.test": "127.0.0.1"})
     asked, _server = name_server(), serve(GOOD_PORT)
@@ -101,24 +102,27 @@ def slow_names(trial):
             slow = [status for status, _ in together(101, fetch)[:100]]
         good_ones = sum(text.strip('"\n') == "200" for _, text in fetched)
         trial.check(len(asked) >= 50, f"{len(asked)} questions; slow app: {counted(slow)}")
-        trial.check(good_ones == 20, f"fetches of another app: {good_ones} of 20 × 200" + ("" if good_ones == 20 else f": {fetched[0]}"))
+        why = "" if good_ones == 20 else f": {fetched[0]}"
+        trial.check(good_ones == 20, f"fetches of another app: {good_ones} of 20 × 200{why}")
 
 
-@attack("M10", "public addresses of this machine, and those of cloud services, in several spellings", "refused without a grant, before a connection", quick=True, namespaces="network")
+@attack("M10", "public addresses of this machine, and those of cloud services, in several spellings",
+        "refused without a grant, before a connection", quick=True, namespaces="network")
 def own_addresses(trial):
     addresses = [f"{OWN_V4}/32", f"{CLOUD}/32", "169.254.169.254/32", "100.100.100.200/32", f"{OWN_V6}/128"]
     trial.own_network({"own.test": OWN_V4, "wire.test": CLOUD, "own6.test": OWN_V6}, addresses)
     server, granted = serve(80), serve(GOOD_PORT)
     grant = f"http://{OWN_V4}:{GOOD_PORT}"
     with trial.host(["hello", app(trial, "reaching", ["*", grant])], "--grant", grant) as host:
-        urls = ["http://own.test/", f"http://{OWN_V4}/", f"http://{CLOUD}/", "http://wire.test/", f"http://[{OWN_V6}]/", "http://own6.test/",
-                f"http://[::ffff:{OWN_V4}]/", "http://134744072.example/", "http://0x08080404/", "http://134743044/", "http://169.254.169.254/",
-                "http://2852039166/", "http://100.100.100.200/", "http://127.0.0.1/", "http://localhost/", "http://[::1]/", "http://0/",
-                f"http://{host.address}/", f"http://{OWN_V4}:{host.port}/"]
+        hosts = ["own.test", OWN_V4, CLOUD, "wire.test", f"[{OWN_V6}]", "own6.test", f"[::ffff:{OWN_V4}]", "0x08080404", "134743044"]
+        hosts += ["169.254.169.254", "2852039166", "100.100.100.200", "127.0.0.1", "localhost", "[::1]", "0"]
+        hosts += [host.address, f"{OWN_V4}:{host.port}"]
+        urls = [f"http://{name}/" for name in hosts]
         with trial.beside(host):
             texts = [host.post("/reaching/fetch", {"url": url})[1].strip('"\n') for url in urls]
         reached = [url for url, text in zip(urls, texts) if text.isdigit()]
-        trial.check(not reached and server.connections == 0, f"{len(urls)} refused" if not reached else f"reached: {reached}; {server.connections} connections")
+        is_none = not reached and server.connections == 0
+        trial.check(is_none, f"{len(urls)} refused" if is_none else f"reached: {reached}; {server.connections} connections")
         with_grant = host.post("/reaching/fetch", {"url": f"{grant}/"})[1].strip('"\n')
         trial.check(with_grant == "200" and granted.connections > 0, f"with a grant: {with_grant[:100]}")
 
@@ -147,9 +151,12 @@ def as_stranger(act):
 def trespass(host, component):
     """What another user is told by the control API, without its token, and by the files."""
     said = []
-    for method, path in [("GET", "/"), ("GET", "/metrics"), ("GET", "/api/v1/apps"), ("GET", "/api/v1/calls"), ("GET", "/api/v1/logs"),
-                         ("POST", "/api/v1/apps?accept=all"), ("DELETE", "/api/v1/apps/hello"), ("PUT", "/api/v1/apps/hello/kv/value?bucket=b&key=k")]:
-        said.append(str(host.ask(method, path, component if method == "POST" else b"", headers={"authorization": "Bearer guessed"})[0]))
+    requests = [("GET", path) for path in ["/", "/metrics", "/api/v1/apps", "/api/v1/calls", "/api/v1/logs"]]
+    requests += [("POST", "/api/v1/apps?accept=all"), ("DELETE", "/api/v1/apps/hello")]
+    requests += [("PUT", "/api/v1/apps/hello/kv/value?bucket=b&key=k")]
+    for method, path in requests:
+        body = component if method == "POST" else b""
+        said.append(str(host.ask(method, path, body, headers={"authorization": "Bearer guessed"})[0]))
     for name in ["token", "store.redb", "lock"]:
         try:
             fcntl.flock(os.open(host.data / name, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -159,7 +166,8 @@ def trespass(host, component):
     return said
 
 
-@attack("H11", "another user of this machine asks the control API and opens the data directory", "a token in a file of mode 0600", quick=True)
+@attack("H11", "another user of this machine asks the control API and opens the data directory",
+        "a token in a file of mode 0600", quick=True)
 def other_user(trial):
     if os.geteuid() != 0:
         raise Skipped("only root can be another user")

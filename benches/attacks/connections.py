@@ -2,11 +2,10 @@
 
 import json
 import signal
-import socket
 import time
 
-from host import LITTLE, MIB, PATIENCE_S, Host, chunk, counted, request, status_of, together, until
-from trial import Skipped, attack
+from host import LITTLE, PATIENCE_S, Host, chunk, counted, request, status_of, together, until
+from trial import attack
 
 UPLOAD = "/api/v1/apps/hostile/functions/same/maps"
 
@@ -26,7 +25,8 @@ def idle_connections(trial):
             descriptors, open_ = host.descriptors(), host.metrics()["http_connections"]
         close_all(streams)
         trial.check(posts == [200] * 20, f"20 posts beside: {counted(posts)}")
-        trial.check(len(streams) + refused == 10_000 and open_ <= 4_096, f"{len(streams)} connected, {open_:.0f} open at the end; {cpu_s:.1f} s of CPU")
+        text = f"{len(streams)} connected, {open_:.0f} open at the end; {cpu_s:.1f} s of CPU"
+        trial.check(len(streams) + refused == 10_000 and open_ <= 4_096, text)
         trial.check(descriptors <= 4_096 + 100, f"{descriptors} descriptors")
 
 
@@ -35,7 +35,8 @@ def close_all(streams):
         stream.close()
 
 
-@attack("D7", "1,000 idle connections and a flood of writes under a limit of 256 open files", "half the limit is for connections; the store keeps its own")
+@attack("D7", "1,000 idle connections and a flood of writes under a limit of 256 open files",
+        "half the limit is for connections; the store keeps its own")
 def few_descriptors(trial):
     prefix = ["prlimit", "--nofile=256:256"]
     with trial.host(["hello", "hostile", "authored"], prefix=prefix, peak_mib=300) as host:
@@ -64,7 +65,8 @@ def few_descriptors(trial):
         until(lambda: host.metrics()["durable_calls_waiting"] == 0)
 
 
-@attack("M3", "SIGTERM with a durable call of an hour, a call that waits, and two clients that wait 60 s", "one deadline, `--drain`", quick=True)
+@attack("M3", "SIGTERM with a durable call of an hour, a call that waits, and two clients that wait 60 s",
+        "one deadline, `--drain`", quick=True)
 def stop_while_waiting(trial):
     with Host(trial.bench, ["hello", "authored"], "--drain", "3s") as host:
         spawn = "/api/v1/apps/authored/functions/nap_alone/calls"
@@ -181,7 +183,8 @@ def broken_bodies(trial):
         broken = b"2\r\nab\r\nzz\r\n"
         chunked = "transfer-encoding: chunked\r\nconnection: close\r\n"
         with trial.beside(host):
-            statuses = [host.raw(request(path, chunked, broken)) for path in ["/hostile/upload", "/hello/add"] for _ in range(20)]
+            paths = ["/hostile/upload", "/hello/add"]
+            statuses = [host.raw(request(path, chunked, broken)) for path in paths for _ in range(20)]
             cut = []
             for _ in range(100):
                 with host.connect() as stream:
@@ -195,14 +198,15 @@ def media_types(trial):
     with trial.host(["hello", "hostile"]) as host:
         odd = {"content-type": "Application/JSON; Charset=utf-8"}
         status = host.post("/hello/add", {"a": 1, "b": 2}, headers=odd)[0]
-        paths = ["/hello/add", "/api/v1/apps", "/api/v1/apps/hello/functions/add/calls", "/api/v1/apps/hello/functions/square/maps",
-                 "/v2/models/m/infer", "/v1/embeddings"]
+        own = "/api/v1/apps/hello/functions"
+        paths = ["/hello/add", "/api/v1/apps", f"{own}/add/calls", f"{own}/square/maps", "/v2/models/m/infer", "/v1/embeddings"]
         refused = [host.post(path, {"a": 1, "b": 2}, headers={"content-encoding": "gzip"})[0] for path in paths]
         trial.check(status == 200, f"`Application/JSON`: {status}")
         trial.check(set(refused) == {415}, f"gzip: {counted(refused)}")
 
 
-@attack("H6", "a line of 48 MiB that does not end, in chunks of 4 KiB, 8 times", "room out of the bodies'; 64 MiB for a line; time linear", quick=True)
+@attack("H6", "a line of 48 MiB that does not end, in chunks of 4 KiB, 8 times",
+        "room out of the bodies'; 64 MiB for a line; time linear", quick=True)
 def endless_lines(trial):
     with trial.host(["hello", "hostile"], *LITTLE, peak_mib=400, kept_mib=300) as host:
         head = request(UPLOAD, "transfer-encoding: chunked\r\n", token=host.token)

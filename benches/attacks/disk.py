@@ -1,13 +1,9 @@
 """The disk: full, damaged, read by others, large at a start."""
 
-import json
 import os
 import stat
-import subprocess
-import time
-from pathlib import Path
 
-from host import MIB, PATIENCE_S, Fault, Host, counted, renamed, until
+from host import MIB, Fault, Host, counted, renamed, until
 from trial import Skipped, attack
 
 DEPLOY = "/api/v1/apps?accept=all"
@@ -32,7 +28,8 @@ def fill(directory):
                 pass
 
 
-@attack("H7", "one app fills a disk of 400 MiB, another program takes the rest", "deleting, stopping and rolling back always work; one line a minute", quick=True, namespaces="mount")
+@attack("H7", "one app fills a disk of 400 MiB, another program takes the rest",
+        "deleting, stopping and rolling back always work; one line a minute", quick=True, namespaces="mount")
 def full_disk(trial):
     disk = trial.small_disk(400)
     options = ["--app-disk", "1TiB"] if trial.bench.has_option("--app-disk") else []
@@ -50,7 +47,8 @@ def full_disk(trial):
         refused = [put(host, "hello", "k", b"x" * 1_000) for _ in range(500)]
         accept = host.post("/api/v1/apps/hello/functions/square/calls", 3)[0]
         lines = host.log().count("\n") - lines
-        trial.check(deployed == [201, 201] and status == 507, f"{kept} × 4 MiB, then {status}; others' writes: {counted(refused)}; accept: {accept}")
+        text = f"{kept} × 4 MiB, then {status}; others' writes: {counted(refused)}; accept: {accept}"
+        trial.check(deployed == [201, 201] and status == 507, text)
         trial.check(lines <= 20, f"{lines} lines of log for 500 refused writes")
         statuses["delete"] = delete(host, "evil", "k0")
         fill(disk)

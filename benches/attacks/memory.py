@@ -4,7 +4,7 @@ import os
 import socket
 import time
 
-from host import LITTLE, MIB, PATIENCE_S, Fault, Host, chunk, counted, request, status_of, together, until
+from host import LITTLE, MIB, Fault, Host, chunk, counted, request, status_of, together, until
 from trial import attack
 
 CONTROL = "\x01" * 60_000
@@ -118,11 +118,12 @@ def unread_answers(trial):
         for stream in streams:
             stream.close()
         is_back = until(lambda: host.metrics()["sandbox_bytes"] == 0)
-        trial.check(is_back, "all given back" if is_back else f"{host.metrics()['sandbox_bytes'] / MIB:.0f} MiB are not given back")
+        left = host.metrics()["sandbox_bytes"] / MIB
+        trial.check(is_back, "all given back" if is_back else f"{left:.0f} MiB are not given back")
 
 
 def unread(host, count, head):
-    """Sends a request on each of so many connections, of which none is read past its status. Returns them and the statuses."""
+    """Sends a request on each of so many connections and reads its status alone. Returns the connections and statuses."""
     streams, statuses = [], []
     for _ in range(count):
         stream = host.connect()
@@ -165,7 +166,8 @@ def unread_results(trial):
             stream.close()
 
 
-@attack("M7-web", "200 clients of a web function that answers without end, and read nothing", "back-pressure; a share of the slots for each app")
+@attack("M7-web", "200 clients of a web function that answers without end, and read nothing",
+        "back-pressure; a share of the slots for each app")
 def unread_web(trial):
     with trial.host(["hello", "stock_wasi"], *LITTLE, peak_mib=500, kept_mib=400) as host:
         with trial.beside(host):
@@ -177,7 +179,8 @@ def unread_web(trial):
             stream.close()
 
 
-@attack("M7-feeds", "100 clients follow events and logs and read nothing while an app floods its log", "16 MiB for all followers; then `lost`")
+@attack("M7-feeds", "100 clients follow events and logs and read nothing while an app floods its log",
+        "16 MiB for all followers; then `lost`")
 def unread_feeds(trial):
     with trial.host(["hello", "hostile"], *LITTLE, peak_mib=300) as host:
         logs, statuses = unread(host, 50, request("/api/v1/logs?follow=true", method="GET", token=host.token))

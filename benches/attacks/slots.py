@@ -4,7 +4,7 @@ import json
 import threading
 import time
 
-from host import LITTLE, LITTLE_MIB, MIB, Fault, counted, together, until
+from host import LITTLE, LITTLE_MIB, MIB, Fault, counted, request, together, until
 from trial import attack
 
 SLEEPS = "/api/v1/apps/hostile/functions/sleeps_long/maps"
@@ -45,7 +45,8 @@ def steady(host, name):
     return last
 
 
-@attack("H1", "durable maps whose inputs sleep for 10 minutes, twice as many as there are slots", "a quarter of the slots in equal shares", quick=True)
+@attack("H1", "durable maps whose inputs sleep for 10 minutes, twice as many as there are slots",
+        "a quarter of the slots in equal shares", quick=True)
 def maps_take_slots(trial):
     with trial.host(["hello", "hostile"], *LITTLE, peak_mib=500, kept_mib=400) as host:
         slots = int(host.metrics()["slots"])
@@ -73,11 +74,11 @@ def maps_fill_the_line(trial):
         cancel(host, ids)
 
 
-@attack("H2-calls", "3,000 clients that call a function which sleeps", "places in line in equal shares; 503 for the app that has used its own up")
+@attack("H2-calls", "3,000 clients that call a function which sleeps",
+        "places in line in equal shares; 503 for the app that has used its own up")
 def calls_fill_the_line(trial):
     with trial.host(["hello", "hostile"], peak_mib=800, kept_mib=700) as host:
-        body = b"8000"
-        head = b"POST /hostile/sleeps_long HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 4\r\n\r\n" + body
+        head = request("/hostile/sleeps_long", "content-type: application/json\r\ncontent-length: 4\r\n", b"8000")
         with trial.beside(host):
             streams = []
             for _ in range(3_000):
@@ -85,7 +86,8 @@ def calls_fill_the_line(trial):
                 streams[-1].sendall(head)
             time.sleep(2)
             figures = host.metrics()
-        trial.check(figures["slots_used"] < figures["slots"], f"{figures['slots_used']:.0f} of {figures['slots']:.0f} slots, {figures['calls_waiting']:.0f} in line")
+        used, slots, waiting = (figures[name] for name in ["slots_used", "slots", "calls_waiting"])
+        trial.check(used < slots, f"{used:.0f} of {slots:.0f} slots, {waiting:.0f} in line")
         for stream in streams:
             stream.close()
 
@@ -152,25 +154,29 @@ def retention_of_files(trial):
         created = host.json("POST", "/api/v1/apps/authored/functions/text_of/maps")["id"]
         host.json("POST", f"/api/v1/maps/{created}/inputs", "300000\n" * 1_000)
         host.json("POST", f"/api/v1/maps/{created}/close")
-        done = until(lambda: host.ask("GET", f"/api/v1/maps/{created}")[0] in (404, 410) or host.json("GET", f"/api/v1/maps/{created}")["state"] != "open", 240)
+        done = until(lambda: '"state":"open"' not in host.get(f"/api/v1/maps/{created}")[1], 240)
         times_ms, statuses = [], []
         with trial.beside(host):
 
-            def is_gone():
+            def accept_meanwhile():
                 begin = time.monotonic()
                 statuses.append(host.post("/api/v1/apps/hello/functions/square/calls", 3)[0])
                 times_ms.append((time.monotonic() - begin) * 1_000)
-                return host.get(f"/api/v1/maps/{created}")[0] in (404, 410)
+                return is_gone(host, created)
 
-            gone = until(is_gone, 240)
-        left = sum(1 for path in (host.data / "results").rglob("*") if path.is_file()) if (host.data / "results").exists() else 0
+            gone = until(accept_meanwhile, 240)
+
+        def files():
+            return sum(path.is_file() for path in (host.data / "results").rglob("*"))
+
+        left = files()
         trial.check(done and gone, "the map ended and was deleted" if done and gone else "the map was not deleted")
-        is_empty = left == 0 or until(lambda: not any(path.is_file() for path in (host.data / "results").rglob("*")), 60)
+        is_empty = until(lambda: files() == 0)
         trial.check(is_empty, f"no file left ({left} as the map went)" if is_empty else f"{left} files left")
         trial.check(set(statuses) == {202}, f"accepts of the other app: {counted(statuses)}, slowest {max(times_ms):.0f} ms")
 
 
-@attack("H9", "retry-failed sent again and again while retention deletes 16 maps of 3,000 inputs",
+@attack("H9", "retry-failed as retention deletes 16 maps of 3,000 inputs",
         "a tombstone first: a map is retried as a whole, or the retry is refused")
 def retry_beside_retention(trial):
     with trial.host(["hello", "authored"], "--keep", "authored=2s", peak_mib=600, kept_mib=500) as host:
