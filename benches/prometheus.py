@@ -243,7 +243,8 @@ def get(address, path, accept="*/*"):
 
 def post(address, path, body, status):
     body = json.dumps(body).encode()
-    request = urllib.request.Request(f"http://{address}{path}", data=body, headers={"content-type": "application/json"})
+    headers = {"content-type": "application/json", "authorization": f"Bearer {TOKEN}"}
+    request = urllib.request.Request(f"http://{address}{path}", data=body, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=30) as response:
             answered = response.status
