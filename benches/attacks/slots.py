@@ -60,7 +60,7 @@ def maps_take_slots(trial):
 
 
 @attack("H2", "1,000 such maps of 64 inputs: all that an app may have open, 64,000 calls",
-        "durable work does not stand in the line; `--memory-max` holds what waits")
+        "above 256 waiting durable calls of an app each of its maps starts one input")
 def maps_fill_the_line(trial):
     with trial.host(["hello", "hostile"], *LITTLE, peak_mib=LITTLE_MIB, kept_mib=LITTLE_MIB) as host:
         with trial.beside(host):
