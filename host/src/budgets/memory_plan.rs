@@ -1,5 +1,7 @@
 //! Division of a host's memory between its budgets. Plain numbers.
 
+use std::sync::LazyLock;
+
 use super::byte_budget::EXCESS_PART;
 use crate::limits::{
     DEPTH_MAX, HTTP_BODIES_BYTES_MAX, HTTP_CONNECTION_BYTES_MAX, HTTP_CONNECTIONS_MAX, INFERENCE_BYTES_MAX,
@@ -13,11 +15,11 @@ pub(crate) const MEMORY_MIN: u64 = 1280 * MIB;
 /// Memory besides the budgets: code, the database's cache (64 MiB), log lines and their queues (92 MiB), events (8
 /// MiB).
 const FIXED_BYTES: u64 = 256 * MIB;
-/// Smallest budget of request bodies, of which one may be a component of 64 MiB.
+/// Smallest budget of request bodies: a component of 64 MiB fits.
 const BODIES_BYTES_MIN: u64 = 96 * MIB;
 /// Smallest budget of maps: two of them at their own bound.
 const MAPS_BYTES_MIN: u64 = 144 * MIB;
-/// Smallest budget of inference requests, of which one may have tensors of 64 MiB.
+/// Smallest budget of inference requests: tensors of 64 MiB fit.
 const INFERENCE_BYTES_MIN: u64 = 96 * MIB;
 const CONNECTIONS_MIN: u64 = 256;
 
@@ -76,11 +78,14 @@ impl MemoryPlan {
     }
 }
 
-/// Returns the memory of this machine, or of the control group of this process, whichever is less.
+/// Returns the memory of this machine, or of the control group of this process, whichever is less; read once.
 pub(crate) fn machine_bytes() -> u64 {
-    let system = rustix::system::sysinfo();
-    let machine = system.totalram.saturating_mul(system.mem_unit.into());
-    group_bytes().into_iter().fold(machine, u64::min)
+    static BYTES: LazyLock<u64> = LazyLock::new(|| {
+        let system = rustix::system::sysinfo();
+        let machine = system.totalram.saturating_mul(system.mem_unit.into());
+        group_bytes().into_iter().fold(machine, u64::min)
+    });
+    *BYTES
 }
 
 /// Returns the limits of the control groups that hold this process (cgroup v2), the root's last.

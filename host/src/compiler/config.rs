@@ -8,8 +8,8 @@ use crate::limits;
 /// Smallest component that takes a second to compile.
 const LARGE_BYTES_MIN: u64 = 2 << 20;
 
-/// Returns the time after which the compile of a component of so many bytes is announced. A small one is quick, unless
-/// the machine is busy or the component odd.
+/// Returns the time after which the compile of a component of `bytes` is announced. A small one is quick, unless the
+/// machine is busy or the component odd.
 pub(crate) fn announced_after(bytes: u64) -> Duration {
     Duration::from_secs(if bytes >= LARGE_BYTES_MIN { 1 } else { 10 })
 }

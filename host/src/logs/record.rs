@@ -39,8 +39,12 @@ fn from_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, S
 impl LogRecord {
     /// Returns the bytes of memory that the line takes.
     pub(super) fn bytes(&self) -> usize {
-        let of_field = |(key, value): &(String, String)| size_of::<(String, String)>() + key.len() + value.len();
-        let fields: usize = self.fields.iter().map(of_field).sum();
-        LINE_OVERHEAD_BYTES + self.message.len() + fields
+        line_bytes(&self.message, &self.fields)
     }
+}
+
+/// Returns the bytes of memory that a line takes once it is kept.
+pub(super) fn line_bytes(message: &str, fields: &[(String, String)]) -> usize {
+    let of_field = |(key, value): &(String, String)| size_of::<(String, String)>() + key.len() + value.len();
+    LINE_OVERHEAD_BYTES + message.len() + fields.iter().map(of_field).sum::<usize>()
 }

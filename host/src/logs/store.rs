@@ -13,7 +13,7 @@ use super::follow::{Follower, Followers};
 use super::line::{Level, LogLine, LogSink, Source};
 use super::query::Query;
 use super::rate::{self, Dropped, LogRate};
-use super::record::{LINE_OVERHEAD_BYTES, LogRecord};
+use super::record::{LogRecord, line_bytes};
 use crate::clock::unix_ms;
 use crate::ids::AppName;
 use crate::limits::LOGS_BYTES_MAX;
@@ -129,7 +129,7 @@ impl Logs {
 
 impl LogSink for Logs {
     fn line(&self, line: &LogLine<'_>) {
-        let bytes = LINE_OVERHEAD_BYTES + line.message.len();
+        let bytes = line_bytes(line.message, line.fields);
         let (is_within, dropped) = self.recent.lock().admit(&line.function.app, bytes, Instant::now());
         if let Some(Dropped { lines, bytes }) = dropped {
             let message = format!(
@@ -175,11 +175,16 @@ impl Logs {
 mod tests {
     use super::super::follow::FollowItem;
     use super::super::line::NoLog;
+    use super::super::record::LINE_OVERHEAD_BYTES;
     use super::*;
     use crate::ids::{CallId, FunctionId, FunctionName, Version};
     use crate::limits::{LOG_FOLLOWER_BYTES_MAX, LOG_FOLLOWERS_BYTES_MAX};
 
     fn write(logs: &Logs, app: &str, message: &str) {
+        write_with(logs, app, message, &[]);
+    }
+
+    fn write_with(logs: &Logs, app: &str, message: &str, fields: &[(String, String)]) {
         let function = FunctionId { app: AppName::new(app).unwrap(), function: FunctionName::new("f").unwrap() };
         logs.line(&LogLine {
             call: CallId::generate(),
@@ -188,7 +193,7 @@ mod tests {
             source: Source::Log,
             level: Level::Info,
             message,
-            fields: &[],
+            fields,
         });
     }
 
@@ -257,11 +262,13 @@ mod tests {
 
     #[test]
     fn an_app_over_its_rate_is_told_how_much_was_dropped() {
-        let logs = Logs::new(Arc::new(NoLog));
-        let line = "x".repeat(60_000);
-        (0..1_000).for_each(|_| write(&logs, "loud", &line));
-        let kept = logs.read(&Query::default());
-        assert!(kept.iter().any(|line| line.source == Source::System && line.message.contains("were dropped")));
+        let long = "x".repeat(60_000);
+        for (message, fields) in [(long.as_str(), vec![]), ("short", vec![("key".to_owned(), long.clone())])] {
+            let logs = Logs::new(Arc::new(NoLog));
+            (0..1_000).for_each(|_| write_with(&logs, "loud", message, &fields));
+            let kept = logs.read(&Query::default());
+            assert!(kept.iter().any(|line| line.source == Source::System && line.message.contains("were dropped")));
+        }
     }
 
     #[tokio::test]

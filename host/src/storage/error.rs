@@ -4,7 +4,10 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use bytesize::ByteSize;
+
 use crate::codes::Code;
+use crate::ids::AppName;
 
 /// Kind of a failure; a caller decides by it alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +22,23 @@ pub(crate) enum ErrorKind {
     Fenced,
     /// The record was deleted, is about to be, or cannot be read.
     Gone,
+}
+
+/// Write that would take an app over its quota on disk.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "app `{app}` keeps {} on disk, and this would take it over its quota of {}; delete values of it, let ended calls \
+     and maps expire (`--keep`), or raise the quota (`--app-disk`)",
+    ByteSize::b(*used_bytes),
+    ByteSize::b(*quota_bytes)
+)]
+pub struct OverQuota {
+    /// App that writes.
+    pub app: AppName,
+    /// Bytes that it keeps.
+    pub used_bytes: u64,
+    /// Bytes that it may keep.
+    pub quota_bytes: u64,
 }
 
 /// Operation that an engine did not do, or did without an answer.

@@ -7,7 +7,8 @@
 //! it; a call whose parent was cancelled is not accepted once the cancel is durable.
 
 use super::{
-    Answer, CallRecord, Entry, EntryKind, Kind, Lease, LeaseHolder, MapHeader, MapRecord, PendingChunk, StoredPayload,
+    Answer, CallRecord, Entry, EntryKind, Kind, Lease, LeaseHolder, MapHeader, MapRecord, OverQuota, PendingChunk,
+    StoredPayload,
 };
 use crate::call::{Payload, Priority, Receipt};
 use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId, Version};
@@ -48,7 +49,7 @@ pub(crate) enum NewRecord {
 }
 
 /// Answer to an [`Accept`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Accepted {
     New,
     /// An earlier request had the same idempotency key.
@@ -58,10 +59,7 @@ pub(crate) enum Accepted {
         open: usize,
     },
     /// The app keeps as much on disk as it may.
-    OverQuota {
-        used_bytes: u64,
-        quota_bytes: u64,
-    },
+    OverQuota(OverQuota),
     ParentCancelled,
 }
 

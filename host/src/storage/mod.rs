@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 pub(crate) use apps::{Action, AppRecord, Apps, Pushed};
 pub(crate) use blobs::Blobs;
-pub(crate) use error::{ErrorKind, StorageError};
+pub(crate) use error::{ErrorKind, OverQuota, StorageError};
 pub(crate) use journal::{
     Accept, Accepted, Append, Appended, CallSettle, Chunk, ChunkUpdate, Claimed, ClaimedChunk, ClockMark, Counts,
     Idempotency, Journal, KeyedRecord, LeaseToken, ListEntry, MapMark, MapSettle, MapSettled, NewRecord, OpenCall,

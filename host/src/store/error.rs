@@ -5,13 +5,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytesize::ByteSize;
 use hex::encode as hex;
 
-use super::usage::OverQuota;
 use crate::codes::Code;
-use crate::ids::AppName;
-use crate::storage::{ErrorKind, StorageError};
+use crate::storage::{ErrorKind, OverQuota, StorageError};
 
 /// A database that cannot serve.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -42,13 +39,8 @@ pub enum StoreError {
     #[error("{}", FullMessage(*free_mib))]
     Full { free_mib: Option<u64> },
     /// Nothing of the write was kept.
-    #[error(
-        "app `{app}` keeps {} on disk, and this would take it over its quota of {}; delete values of it, let ended \
-         calls and maps expire (`--keep`), or raise the quota (`--app-disk`)",
-        ByteSize::b(*used_bytes),
-        ByteSize::b(*quota_bytes)
-    )]
-    OverQuota { app: AppName, used_bytes: u64, quota_bytes: u64 },
+    #[error(transparent)]
+    OverQuota(#[from] OverQuota),
     /// Nothing of the write was kept. The process or the machine has no descriptors or memory left for now.
     #[error(
         "the operating system has no file descriptor or memory for the database now; try again, and raise the limit of \
@@ -96,12 +88,6 @@ impl fmt::Display for FullMessage {
     }
 }
 
-impl From<OverQuota> for StoreError {
-    fn from(OverQuota { app, used_bytes, quota_bytes }: OverQuota) -> Self {
-        Self::OverQuota { app, used_bytes, quota_bytes }
-    }
-}
-
 impl StoreError {
     /// Whether there is no room now and may be later.
     #[cfg(test)]
@@ -118,7 +104,7 @@ impl StoreError {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::Full { .. } => Code::DiskFull,
-            Self::OverQuota { .. } => Code::DiskQuota,
+            Self::OverQuota(_) => Code::DiskQuota,
             Self::Busy { .. } | Self::Exhausted { .. } => Code::Overloaded,
             _ => Code::Store,
         }
@@ -131,7 +117,7 @@ impl From<StoreError> for StorageError {
         let (kind, public) = match &error {
             // Their messages name no path.
             StoreError::Full { .. }
-            | StoreError::OverQuota { .. }
+            | StoreError::OverQuota(_)
             | StoreError::Busy { .. }
             | StoreError::Exhausted { .. } => (ErrorKind::Full, Some(error.to_string())),
             StoreError::InUse { holder, .. } => {

@@ -91,14 +91,15 @@ use refusals::Refusals;
 use shares::Shares;
 pub(crate) use table::Entry;
 pub use table::Table;
+pub(crate) use usage::AppUsage;
 use usage::Usage;
-pub(crate) use usage::{AppUsage, OverQuota};
 pub(crate) use view::{View, ViewError};
 pub(crate) use write::Write;
 use writer::{QueuedWrite, Writer};
 
 use crate::ids::AppName;
 use crate::metrics::StoreCounters;
+use crate::storage::OverQuota;
 
 const WRITES_WAITING_BYTES_MAX: usize = 64 << 20;
 /// What a small write counts for, so that at most 1,024 wait.

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use super::op::Op;
-use super::usage::{CountedRow, OverQuota};
+use super::usage::CountedRow;
 use super::view::{View, ViewError};
 use crate::ids::AppName;
+use crate::storage::OverQuota;
 
 /// Returns the refusal of changes that would take an app over its quota. What keeps no more than before is never
 /// refused.

@@ -26,7 +26,7 @@ impl Refusals {
     /// Takes note of a write that was refused for want of room.
     pub(super) fn note(&self, error: &StoreError) {
         let reason = match error {
-            StoreError::OverQuota { app, .. } => app.as_str(),
+            StoreError::OverQuota(over) => over.app.as_str(),
             StoreError::Full { .. } => "\0disk",
             StoreError::Busy { .. } => "\0queue",
             _ => return,

@@ -28,6 +28,7 @@ pub(super) use self::recount::counted;
 pub(super) use self::recount::{is_counted, read, recount};
 use super::table::Table;
 use crate::ids::AppName;
+use crate::storage::OverQuota;
 
 /// Mark of exact counts.
 const COUNTED: &[u8] = b"\0counted";
@@ -42,14 +43,6 @@ pub(crate) struct AppUsage {
     pub bytes: u64,
     /// Values of its buckets over `LARGE_VALUE_BYTES`.
     pub large_values: u64,
-}
-
-/// Changes that would take an app over its quota.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct OverQuota {
-    pub app: AppName,
-    pub used_bytes: u64,
-    pub quota_bytes: u64,
 }
 
 /// Committed counts of all apps, and the quota that holds for each.

@@ -31,7 +31,7 @@ pub(crate) fn check(data: &Path) -> Option<Check> {
 
 fn report(FileSpace { allocated_bytes, free_bytes }: FileSpace) -> Check {
     let (size, free) = (ByteSize::b(allocated_bytes), ByteSize::b(free_bytes));
-    let detail = format!("{size} on disk, of which {free} are free for new rows");
+    let detail = format!("{size} on disk, {free} of it free for new rows");
     match free_bytes >= FREE_BYTES_MIN && free_bytes > allocated_bytes / 2 {
         true => Check::warning(NAME, detail, COMPACT),
         false => Check::ok(NAME, detail),

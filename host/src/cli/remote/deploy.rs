@@ -125,7 +125,7 @@ impl Deploy {
     }
 }
 
-/// Waits for a host that compiles a component of so many bytes. Says so if it takes long, and how long it took.
+/// Runs `work`, for which a host compiles a component of `bytes`; a note and the time taken are printed if it is slow.
 fn announced<T>(waiting: &str, bytes: usize, work: impl FnOnce() -> T) -> T {
     let (done, is_done) = mpsc::channel::<()>();
     let begun = Instant::now();

@@ -107,9 +107,7 @@ impl Core {
                 _ => Ok(Some(keyed)),
             },
             Accepted::TooMany { open } => Err(DurableError::TooMany { app, open, what }),
-            Accepted::OverQuota { used_bytes, quota_bytes } => {
-                Err(DurableError::OverQuota { app, used_bytes, quota_bytes })
-            }
+            Accepted::OverQuota(over) => Err(DurableError::OverQuota(over)),
             Accepted::ParentCancelled => Err(DurableError::ParentCancelled),
         }
     }

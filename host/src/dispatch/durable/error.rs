@@ -1,12 +1,10 @@
 //! Errors of durable calls and maps.
 
-use bytesize::ByteSize;
-
 use crate::call::Failure;
 use crate::codes::Code;
 use crate::ids::{AppName, CallId, MapId};
 use crate::limits::IDEMPOTENCY_KEY_BYTES_MAX;
-use crate::storage::StorageError;
+use crate::storage::{OverQuota, StorageError};
 
 /// Refusal or failure of a request about a durable call or map.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -27,13 +25,8 @@ pub enum DurableError {
     KeyLength { bytes: usize },
     #[error("`{app}` has {open} durable {what}s that have not ended, as many as may; try again when some have")]
     TooMany { app: AppName, open: usize, what: &'static str },
-    #[error(
-        "app `{app}` keeps {} on disk, and this would take it over its quota of {}; delete values of it, let ended \
-         calls and maps expire (`--keep`), or raise the quota (`--app-disk`)",
-        ByteSize::b(*used_bytes),
-        ByteSize::b(*quota_bytes)
-    )]
-    OverQuota { app: AppName, used_bytes: u64, quota_bytes: u64 },
+    #[error(transparent)]
+    OverQuota(OverQuota),
     #[error("the call that spawned it was cancelled")]
     ParentCancelled,
     #[error(
@@ -66,7 +59,7 @@ impl DurableError {
             Self::KeyReused { .. } => Code::KeyReused,
             Self::KeyLength { .. } => Code::BadQuery,
             Self::TooMany { .. } => Code::Overloaded,
-            Self::OverQuota { .. } => Code::DiskQuota,
+            Self::OverQuota(_) => Code::DiskQuota,
             Self::ParentCancelled => Code::Cancelled,
             Self::Unanswered { .. } | Self::RunsElsewhere { .. } => Code::Unavailable,
             Self::Gap { .. } => Code::InputGap,

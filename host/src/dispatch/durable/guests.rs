@@ -305,7 +305,7 @@ fn closing() -> Failure {
 fn failure(error: DurableError) -> Failure {
     let (code, message) = match error {
         DurableError::Refused(failure) => return failure,
-        DurableError::TooMany { .. } | DurableError::OverQuota { .. } => (FailureCode::Overloaded, error.to_string()),
+        DurableError::TooMany { .. } | DurableError::OverQuota(_) => (FailureCode::Overloaded, error.to_string()),
         DurableError::ParentCancelled => (FailureCode::Cancelled, error.to_string()),
         DurableError::Unanswered { .. } | DurableError::RunsElsewhere { .. } => {
             (FailureCode::Unavailable, error.to_string())

@@ -80,8 +80,8 @@ pub(crate) fn accept_map(header: &MapHeader) -> Accept {
 
 pub(crate) async fn accept(storage: &Storage, new: Accept) -> Accepted {
     let answers = storage.journal.accept(vec![new]).await.expect("it is accepted");
-    let [answer] = answers[..] else { panic!("one answer to one: {answers:?}") };
-    answer
+    let [answer] = &answers[..] else { panic!("one answer to one: {answers:?}") };
+    answer.clone()
 }
 
 /// Has a new call of `app::f`, accepted and not begun.

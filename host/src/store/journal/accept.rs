@@ -16,7 +16,7 @@ use crate::call::Payload;
 use crate::clock::unix_ms;
 use crate::ids::{AppName, CallId, MapId};
 use crate::storage::{Accept, Accepted, CallRecord, Idempotency, Kind, MapHeader, MapProgress, NewRecord, State};
-use crate::store::{Changes, Decider, Op, OverQuota, Table, View, ViewError, Write, over_quota};
+use crate::store::{Changes, Decider, Op, Table, View, ViewError, Write, over_quota};
 
 /// A call or map that is ready to be kept.
 struct Candidate {
@@ -94,8 +94,8 @@ fn decide<'a>(new: &'a Candidate, view: &View<'_>) -> Result<(Changes<'a>, Verdi
         return unwritten(Accepted::ParentCancelled);
     }
     let mut changes: Changes<'a> = vec![Cow::Borrowed(&new.ops)];
-    if let Some(OverQuota { used_bytes, quota_bytes, .. }) = over_quota(view, &new.app, &changes)? {
-        return unwritten(Accepted::OverQuota { used_bytes, quota_bytes });
+    if let Some(over) = over_quota(view, &new.app, &changes)? {
+        return unwritten(Accepted::OverQuota(over));
     }
     let reservation = match new.counts.reserve(&new.app, new.kind, new.open_max) {
         Ok(reservation) => Some(reservation),
@@ -156,7 +156,7 @@ impl StoreJournal {
                         counts: self.counts.clone(),
                         newest: self.newest.clone(),
                     };
-                    (Observed::Map(header.id, header.app), candidate)
+                    (Observed::Map(header.id), candidate)
                 }
             };
             let (decider, decided) = Decider::new(ops_bytes(&candidate.ops), candidate, decide);
@@ -167,9 +167,8 @@ impl StoreJournal {
         let (mut answers, mut unused) = (Vec::with_capacity(waiting.len()), Vec::new());
         for (record, decided, claims) in waiting {
             let Verdict { accepted, reservation, damaged } = decided.take();
-            if let Accepted::OverQuota { used_bytes, quota_bytes } = accepted {
-                let app = record.app().clone();
-                self.dir.store()?.refuse(OverQuota { app, used_bytes, quota_bytes });
+            if let Accepted::OverQuota(over) = &accepted {
+                self.dir.store()?.refuse(over.clone());
             }
             answers.push(accepted);
             if let Some(damaged) = damaged {
@@ -180,7 +179,7 @@ impl StoreJournal {
                     reservation.keep();
                     self.observe(|observer| match &record {
                         Observed::Call(call) => observer.call_changed(call),
-                        Observed::Map(id, _) => observer.map_changed(*id),
+                        Observed::Map(id) => observer.map_changed(*id),
                     });
                 }
                 None => unused.extend(claims),
@@ -218,16 +217,7 @@ impl StoreJournal {
 /// Record as an observer is told of it.
 enum Observed {
     Call(Box<CallRecord>),
-    Map(MapId, AppName),
-}
-
-impl Observed {
-    fn app(&self) -> &AppName {
-        match self {
-            Self::Call(call) => &call.app,
-            Self::Map(_, app) => app,
-        }
-    }
+    Map(MapId),
 }
 
 fn parent(parent: Option<CallId>, map: Option<MapId>) -> Option<Parent> {
