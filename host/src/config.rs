@@ -112,6 +112,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// Division of the host's memory.
     pub(crate) memory: MemoryPlan,
+    /// Whether the code of the app changes all the time, so that its compiled form is not worth keeping.
+    pub(crate) is_for_edits: bool,
     /// Compiler process and its limits.
     pub compiler: CompilerConfig,
     /// Models, device and worker processes.
@@ -140,6 +142,7 @@ impl Config {
             settings: Settings::default(),
             engine: EngineConfig::default(),
             memory: MemoryPlan::of_machine(),
+            is_for_edits: false,
             compiler: CompilerConfig::default(),
             inference,
             app_disk_max: None,

@@ -17,6 +17,8 @@ pub mod http;
 
 pub mod store;
 
+pub(crate) mod python;
+
 pub(crate) mod deploy;
 pub mod dispatch;
 

@@ -179,6 +179,17 @@ pub(crate) const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of memory and tables for `describe`.
 pub(crate) const DESCRIBE_MEMORY_BYTES_MAX: u64 = 256 * MIB;
 
+/// Deadline for the import of a Python app's modules.
+pub(crate) const PRELOAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of memory and tables for it.
+pub(crate) const PRELOAD_MEMORY_BYTES_MAX: u64 = 256 * MIB;
+/// Bytes of what the modules may print meanwhile.
+pub(crate) const PRELOAD_OUTPUT_BYTES_MAX: usize = 256 << 10;
+/// Bytes of one source file, or of one file of data that a module reads.
+pub(crate) const SOURCE_BYTES_MAX: u64 = 16 * MIB;
+/// Bytes of all of them in one build.
+pub(crate) const SOURCES_BYTES_MAX: u64 = 128 * MIB;
+
 /// Deadline for a client's request line and headers; also the idle time of a kept-alive connection.
 pub(crate) const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for which a client's body may be slower than the minimum rate.

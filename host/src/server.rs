@@ -23,7 +23,7 @@ use crate::app::{ComponentBytes, DescribedApp};
 use crate::budgets::Budgets;
 use crate::compiler::Compiler;
 use crate::config::Config;
-use crate::deploy::{Deployments, LoadError, Loader};
+use crate::deploy::{Deployments, LoadError, Loader, NativeCode};
 use crate::devices::DeviceRefused;
 use crate::dispatch::{Dispatcher, Durable, Retention, Scheduler};
 use crate::http::{Backend, Events, Ingress, LastCall, Serving};
@@ -118,6 +118,7 @@ impl Host {
         let instances_max = config.engine.instances_max.min(plan.instances);
         let sandbox = Arc::new(Sandbox::new(&EngineConfig { instances_max, ..config.engine.clone() })?);
         let artifacts = ArtifactCache::open(&config.directories.artifacts)?;
+        let artifacts = if config.is_for_edits { artifacts.for_edits() } else { artifacts };
         let requests_bytes_max = usize::try_from(plan.inference).unwrap_or(usize::MAX);
         let inference = InferenceConfig { requests_bytes_max, ..config.inference.clone() };
         let inference = Arc::new(Inference::new(inference));
@@ -136,8 +137,8 @@ impl Host {
         let dispatcher = Dispatcher::new(sandbox.clone(), services, logs.clone(), metrics.calls.clone());
         let durable = dispatcher.durable(&storage);
         let compiler = Compiler::new(config.compiler.clone());
-        let settings = config.settings.clone();
-        let loader = Arc::new(Loader::new(sandbox.clone(), dispatcher.clone(), artifacts, compiler, settings));
+        let code = NativeCode::new(sandbox.clone(), artifacts, compiler);
+        let loader = Arc::new(Loader::new(sandbox.clone(), dispatcher.clone(), code, config.settings.clone()));
         let grants = config.grants.clone();
         let deployments = Deployments::new(loader.clone(), dispatcher.clone(), &storage, grants, inference.clone());
         let deployments = Arc::new(deployments);

@@ -1,4 +1,4 @@
-//! Cache of compiled components on disk: each is compiled once for an engine, later starts load its native code.
+//! Cache of native code on disk: each part of a component is compiled once for an engine, later starts load its code.
 //!
 //! Not here: the compiler (`compiler`).
 //!
@@ -14,19 +14,39 @@ use std::path::{Path, PathBuf};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use wasmtime::component::Component;
+use wasmtime::{Engine, Module};
 
-use super::component::ComponentBytes;
-
-/// A component ready to be linked.
-pub(crate) type Compiled = Component;
+use super::compiled::{Compiled, CompiledModule, LoadedModules};
+use super::parts::{Part, Parts};
 
 /// Bytes of the tag in front of each file.
 const TAG_BYTES: usize = 32;
 
-/// A directory of compiled components.
+/// Contents of a file that this install wrote: tag and code.
+struct Verified(Vec<u8>);
+
+impl Verified {
+    fn component(&self, engine: &Engine) -> Option<Component> {
+        // SAFETY: the tag, computed under a key that only this install has, covers these very bytes and their name, so
+        // `write` had them from the compiler process; wasmtime itself checks version, settings and kind.
+        #[expect(unsafe_code, reason = "the only way to load what Cranelift produced")]
+        unsafe { Component::deserialize(engine, &self.0[TAG_BYTES..]) }.ok()
+    }
+
+    fn module(&self, engine: &Engine) -> Option<Module> {
+        // SAFETY: as in `component`.
+        #[expect(unsafe_code, reason = "the only way to load what Cranelift produced")]
+        unsafe { Module::deserialize(engine, &self.0[TAG_BYTES..]) }.ok()
+    }
+}
+
+/// A directory of native code.
 pub(crate) struct ArtifactCache {
     dir: PathBuf,
     key: [u8; 32],
+    modules: LoadedModules,
+    /// Whether only modules are kept, which the next version has, too.
+    is_for_edits: bool,
 }
 
 /// A component that does not compile, or a cache that cannot be opened.
@@ -48,27 +68,63 @@ impl ArtifactCache {
             let dir = fs::canonicalize(dir)?;
             check_owner(&dir)?;
             let key = read_or_create_key(&dir.join("key"))?;
-            Ok(Self { dir, key })
+            Ok(Self { dir, key, modules: LoadedModules::default(), is_for_edits: false })
         };
         prepare().map_err(|source| ArtifactError::Directory { dir: dir.to_owned(), source })
     }
 
-    /// Returns the compiled component, if the cache has it. Blocks for a read of the disk.
-    pub(crate) fn load(&self, engine: &wasmtime::Engine, component: &ComponentBytes) -> Option<Compiled> {
-        self.load_kept(engine, &self.path(engine, component))
+    /// Returns a cache for an app under edit: every save makes another rest, which is not worth a file.
+    pub(crate) fn for_edits(self) -> Self {
+        Self { is_for_edits: true, ..self }
     }
 
-    /// Keeps the native code that the compiler made of a component, and loads it. Blocks for a write of the disk.
+    /// Returns the compiled component, if the cache has every part of it. Blocks for a read of the disk.
+    pub(crate) fn load(&self, engine: &Engine, parts: &Parts) -> Option<Compiled> {
+        let modules = parts.modules.iter().map(|module| self.load_module(engine, &module.part));
+        let modules: Vec<_> = modules.collect::<Option<_>>()?;
+        let component = self.read(&self.path(engine, &parts.rest))?.component(engine)?;
+        Some(Compiled::new(component, parts, modules))
+    }
+
+    /// Whether the cache has the code of a part. It may still be refused.
+    pub(crate) fn has(&self, engine: &Engine, part: &Part) -> bool {
+        self.modules.get(&part.digest).is_some() || self.path(engine, part).exists()
+    }
+
+    /// Returns the compiled component; `fresh` has the code of parts that were compiled just now, by their digests. `None`
+    /// if a part is in neither. Blocks for the disk.
     pub(crate) fn keep(
         &self,
-        engine: &wasmtime::Engine,
-        component: &ComponentBytes,
-        native: &[u8],
-    ) -> Result<Compiled, ArtifactError> {
-        let path = self.path(engine, component);
-        if let Err(error) = self.write(&path, native) {
-            // A full or read-only disk costs the next start a second, not this one its result.
-            tracing::warn!(path = %path.display(), %error, "cannot keep the compiled component");
+        engine: &Engine,
+        parts: &Parts,
+        fresh: &[([u8; 32], Vec<u8>)],
+    ) -> Result<Option<Compiled>, ArtifactError> {
+        let fresh_of = |part: &Part| fresh.iter().find(|(digest, _)| *digest == part.digest).map(|(_, code)| code);
+        let mut modules = Vec::with_capacity(parts.modules.len());
+        for module in &parts.modules {
+            let loaded = match fresh_of(&module.part) {
+                None => self.load_module(engine, &module.part),
+                Some(native) => {
+                    self.write(&self.path(engine, &module.part), native);
+                    // SAFETY: as in `keep_component`, of `precompile_module`.
+                    #[expect(unsafe_code, reason = "the only way to load what Cranelift produced")]
+                    let loaded = unsafe { Module::deserialize(engine, native) };
+                    Some(self.modules.insert(module.part.digest, loaded.map_err(ArtifactError::Load)?))
+                }
+            };
+            let Some(loaded) = loaded else { return Ok(None) };
+            modules.push(loaded);
+        }
+        let component = match fresh_of(&parts.rest) {
+            None => self.read(&self.path(engine, &parts.rest)).and_then(|kept| kept.component(engine)),
+            Some(native) => Some(self.keep_component(engine, &parts.rest, native)?),
+        };
+        Ok(component.map(|component| Compiled::new(component, parts, modules)))
+    }
+
+    fn keep_component(&self, engine: &Engine, part: &Part, native: &[u8]) -> Result<Component, ArtifactError> {
+        if !self.is_for_edits {
+            self.write(&self.path(engine, part), native);
         }
         // SAFETY: `native` is the output of `precompile_component` in the compiler process, a fork of this binary that
         // reached this one over a private socket in sealed memory; wasmtime itself checks version and settings.
@@ -77,21 +133,34 @@ impl ArtifactCache {
         loaded.map_err(ArtifactError::Load)
     }
 
-    fn load_kept(&self, engine: &wasmtime::Engine, path: &Path) -> Option<Component> {
+    fn load_module(&self, engine: &Engine, part: &Part) -> Option<CompiledModule> {
+        if let Some(loaded) = self.modules.get(&part.digest) {
+            return Some(loaded);
+        }
+        let module = self.read(&self.path(engine, part))?.module(engine)?;
+        Some(self.modules.insert(part.digest, module))
+    }
+
+    /// Reads a file, if this install wrote it.
+    fn read(&self, path: &Path) -> Option<Verified> {
         let bytes = fs::read(path).ok()?;
         let (tag, native) = bytes.split_at_checked(TAG_BYTES)?;
         if self.mac(path, native).verify_slice(tag).is_err() {
             let path = path.display();
-            tracing::warn!(%path, "a compiled component was not written by this install; compiling it again");
+            tracing::warn!(%path, "compiled code was not written by this install; compiling it again");
             return None;
         }
-        // SAFETY: the tag, computed under a key that only this install has, covers these very bytes and their name, so
-        // `write` had them from the compiler process; wasmtime itself checks version and settings.
-        #[expect(unsafe_code, reason = "the only way to load what Cranelift produced")]
-        unsafe { Component::deserialize(engine, native) }.ok()
+        Some(Verified(bytes))
     }
 
-    fn write(&self, path: &Path, native: &[u8]) -> io::Result<()> {
+    /// Writes code for later starts. A full or read-only disk costs the next start a second, not this one its result.
+    fn write(&self, path: &Path, native: &[u8]) {
+        if let Err(error) = self.try_write(path, native) {
+            tracing::warn!(path = %path.display(), %error, "cannot keep compiled code");
+        }
+    }
+
+    fn try_write(&self, path: &Path, native: &[u8]) -> io::Result<()> {
         let tag = self.mac(path, native).finalize().into_bytes();
         let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
         file.write_all(&tag)?;
@@ -109,13 +178,12 @@ impl ArtifactCache {
         mac
     }
 
-    fn path(&self, engine: &wasmtime::Engine, component: &ComponentBytes) -> PathBuf {
+    fn path(&self, engine: &Engine, part: &Part) -> PathBuf {
         use std::hash::{DefaultHasher, Hash, Hasher};
-        // Without the description, which does not change the code: one compilation, before and after `describe`. The
-        // hash lacks the processor's features, which wasmtime checks.
+        // The hash lacks the processor's features, which wasmtime checks.
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        let digest = hex::encode(component.code_digest());
+        let digest = hex::encode(part.digest);
         self.dir.join(format!("{digest}-{:016x}.cwasm", hasher.finish()))
     }
 }
@@ -171,13 +239,18 @@ mod tests {
         wasmtime::Engine::default()
     }
 
-    fn component() -> ComponentBytes {
-        ComponentBytes::new(b"\0asm\x0d\0\x01\0".to_vec()).unwrap()
+    fn parts() -> Parts {
+        Parts::of(&b"\0asm\x0d\0\x01\0"[..].into(), [7; 32])
     }
 
     fn keep(cache: &ArtifactCache, engine: &wasmtime::Engine) {
-        let native = engine.precompile_component(component().code()).unwrap();
-        cache.keep(engine, &component(), &native).unwrap();
+        let rest = parts().rest;
+        let native = engine.precompile_component(&rest.bytes).unwrap();
+        cache.keep(engine, &parts(), &[(rest.digest, native)]).unwrap().unwrap();
+    }
+
+    fn load(cache: &ArtifactCache, engine: &wasmtime::Engine, path: &Path) -> Option<Component> {
+        cache.read(path)?.component(engine)
     }
 
     #[test]
@@ -187,11 +260,11 @@ mod tests {
         let path = {
             let cache = ArtifactCache::open(dir.path()).unwrap();
             keep(&cache, &engine);
-            cache.path(&engine, &component())
+            cache.path(&engine, &parts().rest)
         };
         let cache = ArtifactCache::open(dir.path()).unwrap();
-        assert!(cache.load(&engine, &component()).is_some());
-        assert_eq!(cache.path(&engine, &component()), path);
+        assert!(cache.load(&engine, &parts()).is_some());
+        assert_eq!(cache.path(&engine, &parts().rest), path);
     }
 
     #[test]
@@ -200,22 +273,22 @@ mod tests {
         let engine = engine();
         let cache = ArtifactCache::open(dir.path()).unwrap();
         keep(&cache, &engine);
-        let path = cache.path(&engine, &component());
+        let path = cache.path(&engine, &parts().rest);
         let good = fs::read(&path).unwrap();
 
         for position in (0..good.len()).step_by(good.len() / 200 + 1) {
             let mut bad = good.clone();
             bad[position] ^= 1;
             fs::write(&path, &bad).unwrap();
-            assert!(cache.load_kept(&engine, &path).is_none(), "bit at {position}");
+            assert!(load(&cache, &engine, &path).is_none(), "bit at {position}");
         }
         for len in [0, 1, TAG_BYTES, good.len() - 1] {
             fs::write(&path, &good[..len]).unwrap();
-            assert!(cache.load_kept(&engine, &path).is_none(), "cut at {len}");
+            assert!(load(&cache, &engine, &path).is_none(), "cut at {len}");
         }
         let other = dir.path().join("other.cwasm");
         fs::write(&other, &good).unwrap();
-        assert!(cache.load_kept(&engine, &other).is_none());
+        assert!(load(&cache, &engine, &other).is_none());
 
         // The app still starts.
         keep(&cache, &engine);
@@ -236,9 +309,9 @@ mod tests {
         let engine = engine();
         let cache = ArtifactCache::open(theirs.path()).unwrap();
         keep(&cache, &engine);
-        let name = cache.path(&engine, &component());
+        let name = cache.path(&engine, &parts().rest);
         let here = ours.path().join(name.file_name().unwrap());
         fs::copy(&name, &here).unwrap();
-        assert!(ArtifactCache::open(ours.path()).unwrap().load_kept(&engine, &here).is_none());
+        assert!(load(&ArtifactCache::open(ours.path()).unwrap(), &engine, &here).is_none());
     }
 }

@@ -5,11 +5,13 @@
 pub(crate) mod artifact;
 pub mod build;
 pub(crate) mod capabilities;
+pub(crate) mod compiled;
 mod component;
 pub(crate) mod footprint;
 pub(crate) mod kind;
 pub(crate) mod manifest;
 pub mod metadata;
+pub(crate) mod parts;
 pub(crate) mod route;
 mod schedule;
 pub(crate) mod sdk;

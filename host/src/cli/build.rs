@@ -20,7 +20,7 @@ pub(crate) struct Build {
 impl Build {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
         let host = Host::build(global.config(&[])?, std::sync::Arc::new(NoLog))?;
-        let (path, app) = target::locate(&self.app, &host.config.directories.builds()).await?.describe(&host).await?;
+        let (path, app) = target::locate(&self.app, &host.config.directories).await?.describe(&host).await?;
         if global.json {
             output::line(
                 &json!({

@@ -225,6 +225,22 @@ impl From<crate::app::build::BuildError> for Exit {
     }
 }
 
+impl From<crate::python::PythonError> for Exit {
+    fn from(error: crate::python::PythonError) -> Self {
+        let exit = Self::of_error(error.code(), &error);
+        match error.hint() {
+            Some(hint) => exit.hint(hint),
+            None => exit,
+        }
+    }
+}
+
+impl From<crate::python::ProjectError> for Exit {
+    fn from(error: crate::python::ProjectError) -> Self {
+        crate::python::PythonError::from(error).into()
+    }
+}
+
 impl From<crate::app::sdk::SdkError> for Exit {
     fn from(error: crate::app::sdk::SdkError) -> Self {
         Self::of_error(Code::Io, &error).hint("give a directory that can be written with --data DIR")

@@ -27,7 +27,7 @@ pub(crate) struct Inspect {
 
 impl Inspect {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
-        let located = target::locate(&self.app, &global.directories()?.builds()).await?;
+        let located = target::locate(&self.app, &global.directories()?).await?;
         let app = match located.described() {
             Some((_, app)) => app,
             // Only a component without metadata needs an engine.

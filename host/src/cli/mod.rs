@@ -47,6 +47,7 @@ mod models;
 mod new;
 mod output;
 mod progress;
+mod python;
 mod receipt_text;
 #[cfg(test)]
 mod reference;
@@ -123,6 +124,7 @@ enum Command {
     Infer(infer::Infer),
     Demo(demo::Demo),
     Sdk(sdk::SdkCommand),
+    Python(python::Python),
     Token(token::Token),
     Explain(explain::Explain),
     Doctor(doctor::Doctor),
@@ -181,6 +183,7 @@ pub fn main() -> ExitCode {
             return command.run(&global).unwrap_or_else(|exit| exit.report(global.json));
         }
         Command::Sdk(command) => command.run(&global),
+        Command::Python(command) => with_runtime(command.run(&global)),
         Command::Token(command) => command.run(&global),
         Command::Explain(command) => command.run(&global),
         Command::Completions(command) => command.run(Cli::command()),

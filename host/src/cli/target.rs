@@ -2,17 +2,22 @@
 //! described as needed.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use super::compile_max::print_progress;
 use super::exit::Exit;
 use super::output;
-use crate::app::artifact::Compiled;
 use crate::app::build::BuildDirs;
+use crate::app::compiled::Compiled;
 use crate::app::manifest::Manifest;
 use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, DescribedApp, build};
 use crate::codes::Code;
+use crate::compiler::CompilerConfig;
+use crate::config::Directories;
 use crate::deploy::LoadError;
 use crate::ids::AppName;
+use crate::python::{Builder, Project};
 use crate::server::Host;
 use crate::tasks::blocking;
 
@@ -26,6 +31,9 @@ pub(crate) struct AppFile {
     metadata: Option<Metadata>,
     manifest: Option<Manifest>,
 }
+
+/// Directory of a Python app's component, beneath the app's.
+const BUILD_DIR: &str = ".bireme";
 
 /// Splits `APP::FUNCTION`.
 pub(crate) fn split(target: &str) -> Result<(&str, &str), Exit> {
@@ -71,20 +79,47 @@ impl ComponentFile {
 }
 
 /// Opens `app`; builds it if it is a crate directory.
-pub(crate) async fn locate(app: &str, dirs: &BuildDirs) -> Result<AppFile, Exit> {
+pub(crate) async fn locate(app: &str, dirs: &Directories) -> Result<AppFile, Exit> {
     let path = Path::new(app);
     if !path.exists() {
-        let exit =
-            Exit::new(Code::UnknownApp, format!("no app at `{app}`: neither a crate directory nor a component file"));
-        return Err(exit.hint("give the directory of a crate, or the path of a `.wasm` file"));
+        let exit = Exit::new(Code::UnknownApp, format!("no app at `{app}`: neither a directory nor a file"));
+        return Err(
+            exit.hint("give the directory of a crate or of a Python app, or the path of a `.wasm` or `.py` file")
+        );
+    }
+    if let Some(project) = Project::find(path)? {
+        let compiler = CompilerConfig { progress: print_progress, ..CompilerConfig::default() };
+        return of_python(&Builder::new(&dirs.data, &dirs.artifacts, compiler), project).await.map(|(file, _)| file);
     }
     match ComponentFile::find(path)? {
         Some(file) => file.open(),
         None => {
             let manifest = of_crate(path)?;
-            Ok(AppFile { manifest, ..built(path, dirs).await? })
+            Ok(AppFile { manifest, ..built(path, &dirs.builds()).await? })
         }
     }
+}
+
+/// Builds a Python app; returns it with the time that its modules took.
+pub(crate) async fn of_python(builder: &Builder, project: Project) -> Result<(AppFile, Duration), Exit> {
+    let (dir, entry) = (project.dir.clone(), project.entry.clone());
+    let manifest = of_crate(&dir)?;
+    let built = builder.build(project).await?;
+    for line in built.output.lines() {
+        output::note(&crate::logs::printable(line));
+    }
+    let file = blocking(move || {
+        let out = dir.join(BUILD_DIR);
+        std::fs::create_dir_all(&out)?;
+        // Ignores itself, so that no project has to know of it.
+        std::fs::write(out.join(".gitignore"), "*\n")?;
+        let path = out.join(format!("{entry}.wasm"));
+        let file = tempfile::NamedTempFile::new_in(&out)?;
+        std::fs::write(file.path(), &built.component)?;
+        file.persist(&path).map_err(|error| error.error)?;
+        of_cargo(&path)
+    });
+    Ok((AppFile { manifest, ..file.await? }, built.took))
 }
 
 /// Reads the manifest of a crate: grants for commands on this machine, since attributes are in the code.
@@ -196,7 +231,7 @@ impl AppFile {
 
 /// Opens, builds and describes `app`. Also returns the grants that its manifest has for commands on this machine.
 pub(crate) async fn resolve(app: &str, host: &Host) -> Result<(DescribedApp, Vec<String>), Exit> {
-    let located = locate(app, &host.config.directories.builds()).await?;
+    let located = locate(app, &host.config.directories).await?;
     let grants = located.grants();
     Ok((located.describe(host).await?.1, grants))
 }

@@ -109,7 +109,7 @@ impl Test {
         let print: fn(&str) = if global.json { output::note } else { output::line };
         let mut config = self.settings.config(global)?;
         config.inference.device = self.on.device;
-        let _artifacts = if self.wasm { Some(edit_loop::prepare(&mut config)?) } else { None };
+        config.is_for_edits = true;
         let mut host = None;
         if self.wasm || !files.is_empty() {
             host = Some(Host::build(config, StderrLog::new(Level::Info))?);

@@ -62,7 +62,7 @@ codes! {
     BadQuery = "bad-query", exit 2, http 400: "the query of a request cannot be read";
     BodyTimeout = "body-timeout", exit 1, http 408: "the request's body did not arrive in time";
     BodyUnreadable = "body-unreadable", exit 1, http 400: "the request's body broke off or is malformed";
-    BuildFailed = "build-failed", exit 1: "cargo could not build the app";
+    BuildFailed = "build-failed", exit 1: "the app could not be built from its source";
     Cancelled = "cancelled", exit 69, http 503: "the call was given up before it ended";
     CannotListen = "cannot-listen", exit 1: "the address to listen on is not available";
     CannotWatch = "cannot-watch", exit 1: "the app's directory cannot be watched";
@@ -96,6 +96,7 @@ codes! {
     NoDocs = "no-docs", exit 1: "the demo found no documentation to index";
     NoHost = "no-host", exit 69: "no host answers at the address";
     NoModelSource = "no-model-source", exit 69: "no source of a model could be reached";
+    NoPython = "no-python", exit 1: "the base component of Python is missing or unusable";
     NoRollback = "no-rollback", exit 1, http 409: "the app has no earlier version to go back to";
     NoSdk = "no-sdk", exit 1: "the app cannot find `bireme-sdk`";
     NoTarget = "no-target", exit 1: "Rust's target for guests is missing and could not be added";

@@ -2,21 +2,19 @@
 
 use std::sync::Arc;
 
+use super::native_code::{CodeError, NativeCode};
 use crate::api;
-use crate::app::artifact::{ArtifactCache, ArtifactError, Compiled};
-use crate::app::footprint::{Footprint, FootprintError};
+use crate::app::compiled::Compiled;
 use crate::app::kind::{AppKind, NotAnApp};
 use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, DescribedApp};
 use crate::call::Failure;
 use crate::codes::Code;
-use crate::compiler::{CompileError, Compiler};
 use crate::dispatch::Dispatcher;
 use crate::ids::{AppName, NameError};
 use crate::outbound::Grants;
 use crate::sandbox::{Program, ProgramError, Sandbox, SandboxError};
 use crate::settings::Settings;
-use crate::tasks::blocking;
 
 /// An app that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -25,11 +23,7 @@ pub enum LoadError {
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     #[error(transparent)]
-    Compile(#[from] CompileError),
-    #[error(transparent)]
-    Artifact(#[from] ArtifactError),
-    #[error(transparent)]
-    Footprint(#[from] FootprintError),
+    Code(#[from] CodeError),
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     #[error(transparent)]
@@ -57,14 +51,10 @@ impl LoadError {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::NotAnApp(_) => Code::BadComponent,
-            Self::Compile(error) => error.code(),
-            // The compiler and the host differ.
-            Self::Artifact(ArtifactError::Load(_)) => Code::CompilerDied,
-            Self::Artifact(_) => Code::Io,
+            Self::Code(error) => error.code(),
             Self::Sandbox(SandboxError::Engine(_)) => Code::Sandbox,
             Self::NotDescribed(failure) => failure.code.code(),
-            Self::Footprint(_)
-            | Self::Metadata(_)
+            Self::Metadata(_)
             | Self::Program(_)
             | Self::Sandbox(_)
             | Self::ReservedName { .. }
@@ -81,8 +71,7 @@ const UNNAMED: &str = "a component";
 pub struct Loader {
     sandbox: Arc<Sandbox>,
     dispatcher: Arc<Dispatcher>,
-    artifacts: Arc<ArtifactCache>,
-    compiler: Arc<Compiler>,
+    code: Arc<NativeCode>,
     settings: Settings,
 }
 
@@ -91,22 +80,15 @@ impl Loader {
     pub(crate) fn new(
         sandbox: Arc<Sandbox>,
         dispatcher: Arc<Dispatcher>,
-        artifacts: ArtifactCache,
-        compiler: Compiler,
+        code: NativeCode,
         settings: Settings,
     ) -> Self {
-        Self { sandbox, dispatcher, artifacts: Arc::new(artifacts), compiler: Arc::new(compiler), settings }
+        Self { sandbox, dispatcher, code: Arc::new(code), settings }
     }
 
     /// Returns a loader with other settings.
     pub(crate) fn with_settings(&self, settings: Settings) -> Self {
-        Self {
-            sandbox: self.sandbox.clone(),
-            dispatcher: self.dispatcher.clone(),
-            artifacts: self.artifacts.clone(),
-            compiler: self.compiler.clone(),
-            settings,
-        }
+        Self { sandbox: self.sandbox.clone(), dispatcher: self.dispatcher.clone(), code: self.code.clone(), settings }
     }
 
     /// Returns a component's metadata: its section, or else the result of its `describe`. A stock component is an app
@@ -170,18 +152,7 @@ impl Loader {
     /// Compiles a component, called `name` in messages, unless it was compiled before. Dropping the future ends the
     /// compile.
     pub(crate) async fn compile(&self, component: &ComponentBytes, name: &str) -> Result<Compiled, LoadError> {
-        let (artifacts, engine, kept) = (self.artifacts.clone(), self.sandbox.engine().clone(), component.clone());
-        let loaded = blocking(move || match artifacts.load(&engine, &kept) {
-            Some(loaded) => Ok(Some(loaded)),
-            // The engine would refuse it as well, but after half a minute of Cranelift for a component of 20 MB.
-            None => Footprint::of(kept.code()).check().map(|()| None),
-        });
-        if let Some(loaded) = loaded.await? {
-            return Ok(loaded);
-        }
-        let native = self.compiler.compile(name, component.code_bytes()).await?;
-        let (artifacts, engine, component) = (self.artifacts.clone(), self.sandbox.engine().clone(), component.clone());
-        Ok(blocking(move || artifacts.keep(&engine, &component, &native)).await?)
+        Ok(self.code.compile(component, name).await?)
     }
 }
 

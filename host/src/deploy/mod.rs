@@ -14,6 +14,7 @@
 mod error;
 mod history;
 mod loader;
+mod native_code;
 mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -23,8 +24,8 @@ use parking_lot::Mutex;
 
 use self::error::MESSAGE_BYTES_MAX;
 use self::history::History;
-use crate::app::artifact::Compiled;
 use crate::app::capabilities::{self, Capability};
+use crate::app::compiled::Compiled;
 use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, DescribedApp};
 use crate::clock::unix_ms;
@@ -38,6 +39,7 @@ use crate::tasks::{blocking, to_the_end};
 
 pub(crate) use error::DeployError;
 pub(crate) use loader::{LoadError, Loader};
+pub(crate) use native_code::{CodeError, NativeCode};
 pub(crate) use warnings::{Warning, WarningKind};
 
 pub(crate) use crate::storage::{Action, AppRecord as Record};

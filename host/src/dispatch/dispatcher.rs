@@ -8,7 +8,7 @@ use super::durable::Durable;
 use super::functions::GuestFunctions;
 use super::map::{Map, Target};
 use super::runner::Runner;
-use crate::app::artifact::Compiled;
+use crate::app::compiled::Compiled;
 use crate::app::metadata::Metadata;
 use crate::budgets::ByteBudget;
 use crate::call::{Failure, Principal, Priority};

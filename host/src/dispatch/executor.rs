@@ -7,7 +7,7 @@ use super::admission::{Limited, Request};
 use super::call::{Attempted, Origin, earlier};
 use super::poll_throttle::PollThrottle;
 use super::slots::{Slot, Slots};
-use crate::app::artifact::Compiled;
+use crate::app::compiled::Compiled;
 use crate::app::metadata::Metadata;
 use crate::call::{Failure, FailureCode, Payload, Priority, Receipt, micros};
 use crate::failpoint;

@@ -10,7 +10,7 @@ use super::executor::{AttemptSpec, Executor};
 use super::live_calls::{Entered, LiveCalls};
 use super::poll_throttle::PollThrottle;
 use super::retry::{self, Verdict};
-use crate::app::artifact::Compiled;
+use crate::app::compiled::Compiled;
 use crate::app::metadata::Metadata;
 use crate::call::{Failure, Receipt, micros};
 use crate::failpoint;

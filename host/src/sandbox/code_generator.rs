@@ -24,9 +24,13 @@ impl CodeGenerator {
         Ok(Self { engine })
     }
 
-    /// Compiles a component, on as many threads as there are cores. Blocks for as long as that takes (about a second
+    /// Compiles a component or a core module, on as many threads as there are cores. Blocks for as long as that takes (about a second
     /// for 2 MB on two cores).
-    pub(crate) fn compile(&self, component: &[u8]) -> Result<Vec<u8>, CodeGeneratorError> {
-        self.engine.precompile_component(component).map_err(CodeGeneratorError)
+    pub(crate) fn compile(&self, wasm: &[u8]) -> Result<Vec<u8>, CodeGeneratorError> {
+        let compiled = match wasmparser::Parser::is_core_wasm(wasm) {
+            true => self.engine.precompile_module(wasm),
+            false => self.engine.precompile_component(wasm),
+        };
+        compiled.map_err(CodeGeneratorError)
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::component::{Linker, ResourceTable};
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::bindings::CommandPre;
@@ -17,6 +17,7 @@ use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
 use super::invoke::{LIFT_SLACK, Sandbox, set_deadline};
 use super::limiter::{LimitExceeded, MemoryLimiter};
+use crate::app::compiled::Compiled;
 use crate::limits;
 
 /// Bytes that one write may carry.
@@ -61,18 +62,18 @@ pub(crate) enum CommandEnd {
 
 impl Sandbox {
     /// Links a command. The error is a text: a component that imports more than WASI, or has no `wasi:cli/run`.
-    pub(crate) fn command(&self, component: &Component) -> Result<Command, String> {
+    pub(crate) fn command(&self, compiled: &Compiled) -> Result<Command, String> {
         let link = || {
             let mut linker: Linker<CommandState> = Linker::new(self.engine());
             wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-            CommandPre::new(linker.instantiate_pre(component)?)
+            CommandPre::new(compiled.linker(&linker)?.instantiate_pre(compiled.component())?)
         };
         link().map(Command).map_err(|error: wasmtime::Error| format!("{error:#}"))
     }
 
     /// Runs a command to its end in a fresh instance.
     pub(crate) async fn run_command(&self, command: &Command, words: &[&str], limits: CommandLimits) -> CommandOutput {
-        let output = Output { kept: Arc::default(), bytes_max: limits.output_bytes_max };
+        let output = Output::new(limits.output_bytes_max);
         let mut store = Store::new(self.engine(), CommandState::new(words, &output, limits.memory_bytes_max));
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.output_bytes_max + LIFT_SLACK as usize);
@@ -141,9 +142,20 @@ impl WasiView for CommandState {
 
 /// Stdout and stderr of a command, one after the other as they are written.
 #[derive(Clone)]
-struct Output {
+pub(super) struct Output {
     kept: Arc<Mutex<Kept>>,
     bytes_max: usize,
+}
+
+impl Output {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { kept: Arc::default(), bytes_max }
+    }
+
+    /// Returns what was written so far.
+    pub(super) fn into_text(self) -> String {
+        String::from_utf8_lossy(&self.kept.lock().bytes).into_owned()
+    }
 }
 
 #[derive(Default)]

@@ -10,6 +10,7 @@ use wasmtime::component::{Component, Linker, LinkerInstance, Val};
 
 use super::invoke::{LIFT_SLACK, Sandbox, SandboxError, set_deadline};
 use super::limiter::MemoryLimiter;
+use crate::app::compiled::Compiled;
 use crate::app::kind;
 use crate::app::metadata::Metadata;
 use crate::limits;
@@ -54,10 +55,11 @@ const INTERFACES: [(&str, Define); 5] = [
 impl Sandbox {
     /// Runs a component's `describe` and parses its document. The caller holds a slot.
     /// Bounded by `DESCRIBE_TIMEOUT` and `DESCRIBE_MEMORY_BYTES_MAX`.
-    pub(crate) async fn describe(&self, component: &Component) -> Result<Metadata, SandboxError> {
+    pub(crate) async fn describe(&self, compiled: &Compiled) -> Result<Metadata, SandboxError> {
         let describe = |error: wasmtime::Error| SandboxError::Describe(format!("{error:#}"));
 
-        let mut linker = Linker::new(self.engine());
+        let component = compiled.component();
+        let mut linker = compiled.linker(&Linker::new(self.engine())).map_err(describe)?;
         add_to_linker(&mut linker, component).map_err(describe)?;
         let state =
             DescribeState { limiter: MemoryLimiter::new(limits::DESCRIBE_MEMORY_BYTES_MAX), clock_ns: 0, random: 0 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Linker;
 use wasmtime::{Store, UpdateDeadline};
 
 use super::call_context::CallContext;
@@ -17,6 +17,7 @@ use super::meter::{CpuTime, metered};
 use super::program::{Program, ProgramError};
 use super::state::CallState;
 use super::trap;
+use crate::app::compiled::Compiled;
 use crate::app::metadata::Metadata;
 use crate::call::{CallResult, Failure, FailureCode, Payload, Receipt, WallParts, micros};
 use crate::ids::Version;
@@ -112,13 +113,13 @@ impl Sandbox {
     /// Makes a program of an app: links it, and resolves its limits, grants and secrets.
     pub(crate) fn program(
         &self,
-        component: &Component,
+        compiled: &Compiled,
         version: Version,
         metadata: Metadata,
         grants: &Grants,
         settings: &Settings,
     ) -> Result<Program, ProgramError> {
-        let code = LinkedCode::link(&self.linker, component, &metadata)?;
+        let code = LinkedCode::link(&self.linker, compiled, &metadata)?;
         Program::new(version, metadata, code, grants, settings, &self.ceilings)
     }
 

@@ -72,6 +72,7 @@ mod tests {
     use super::*;
     use crate::app::ComponentBytes;
     use crate::app::artifact::ArtifactCache;
+    use crate::app::parts::Parts;
     use crate::sandbox::{CodeGenerator, EngineConfig, FunctionCache, Sandbox};
 
     fn sandbox() -> Sandbox {
@@ -84,9 +85,11 @@ mod tests {
         let component = wat::parse_str(format!("(component {imports})")).unwrap();
         let native = CodeGenerator::new(Arc::new(FunctionCache::default())).unwrap().compile(&component).unwrap();
         let (dir, component) = (tempfile::tempdir().unwrap(), ComponentBytes::new(component).unwrap());
-        let component = ArtifactCache::open(dir.path()).unwrap().keep(sandbox.engine(), &component, &native).unwrap();
-        let linked = sandbox.linker().instantiate_pre(&component);
-        linked.map(drop).map_err(|error| find(&component, sandbox.linker(), &error))
+        let parts = Parts::of(&component.code_bytes(), component.code_digest());
+        let cache = ArtifactCache::open(dir.path()).unwrap();
+        let compiled = cache.keep(sandbox.engine(), &parts, &[(parts.rest.digest, native)]).unwrap().unwrap();
+        let linked = sandbox.linker().instantiate_pre(compiled.component());
+        linked.map(drop).map_err(|error| find(compiled.component(), sandbox.linker(), &error))
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Linked code of a program: a component with every import resolved.
 
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Linker;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use super::bindings::AppPre;
 use super::link_errors;
 use super::program::{Code, Program, ProgramError};
 use super::state::CallState;
+use crate::app::compiled::{Compiled, CompiledModule};
 use crate::app::kind::WEB_HANDLER;
 use crate::app::metadata::Metadata;
 
@@ -14,16 +15,22 @@ use crate::app::metadata::Metadata;
 pub(crate) struct LinkedCode {
     functions: Option<AppPre<CallState>>,
     web: Option<ProxyPre<CallState>>,
+    /// Kept, so that the next app with such a module finds it loaded.
+    _modules: Vec<CompiledModule>,
 }
 
 impl LinkedCode {
     /// Links a component. An error for an import that the host lacks, and for an export that the app's functions need.
     pub(crate) fn link(
         linker: &Linker<CallState>,
-        component: &Component,
+        compiled: &Compiled,
         metadata: &Metadata,
     ) -> Result<Code, ProgramError> {
         let app = &metadata.app.name;
+        let component = compiled.component();
+        let linker = &compiled
+            .linker(linker)
+            .map_err(|error| ProgramError::Link { app: app.clone(), reason: format!("{error:#}") })?;
         let pre =
             linker.instantiate_pre(component).map_err(|error| match link_errors::find(component, linker, &error) {
                 Some(missing) => ProgramError::Import { app: app.clone(), missing },
@@ -35,7 +42,7 @@ impl LinkedCode {
         let functions = functions.map_err(|_| lacks("functions", link_errors::HANDLER))?;
         let web = has(true).then(|| ProxyPre::new(pre)).transpose();
         let web = web.map_err(|_| lacks("web functions", WEB_HANDLER))?;
-        Ok(Box::new(Self { functions, web }))
+        Ok(Box::new(Self { functions, web, _modules: compiled.modules().to_vec() }))
     }
 
     /// Returns the handler of a program's functions.

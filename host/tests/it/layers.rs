@@ -13,6 +13,7 @@ const ORDER: &[&str] = &[
     "config",
     "http",
     "store",
+    "python",
     "deploy",
     "dispatch",
     "compiler",

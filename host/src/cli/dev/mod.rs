@@ -5,6 +5,7 @@ mod component;
 mod place;
 mod repeat_call;
 mod report;
+mod source;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,10 +16,11 @@ use serde_json::json;
 
 use self::repeat_call::RepeatCall;
 use self::report::{print_functions, report_failure};
+use self::source::Source;
 use super::app_settings::AppSettings;
 use super::device::OnDevice;
 use super::disk_args::DiskArgs;
-use super::edit_loop::{self, EditLoop, Event, Key, Loaded, Turn};
+use super::edit_loop::{EditLoop, Event, Key, Loaded, Turn};
 use super::exit::Exit;
 use super::global::Global;
 use super::memory_args::MemoryArgs;
@@ -43,8 +45,8 @@ use crate::tasks::blocking;
     after_help = "Example:\n  bireme dev examples/hello\n  curl -d '{\"name\": \"Ada\"}' http://127.0.0.1:8080/hello/greet"
 )]
 pub(crate) struct Dev {
-    /// The crate's directory; or a component that something else builds, a `.wasm` file or a directory with a
-    /// `bireme.toml`.
+    /// The directory of a crate or of a Python app, or a `.py` file; or a component that something else builds, a
+    /// `.wasm` file or a directory with a `bireme.toml`.
     app: PathBuf,
     /// Address to listen on; port 0 takes a free one. Default: 127.0.0.1:8080, or the next free port.
     #[arg(long, value_name = "ADDR", env = "BIREME_LISTEN")]
@@ -70,11 +72,12 @@ impl Dev {
         config.inference.device = self.on.device;
         self.memory.apply(&mut config)?;
         self.disk.apply(&mut config);
-        if component::is_one(&self.app)? {
-            return component::serve(&self.app, config, listen, global.json).await;
+        if let Some(source) = Source::open(&self.app, &config)? {
+            config.is_for_edits = matches!(source, Source::Python { .. });
+            return component::serve(source, config, listen, global.json).await;
         }
         let mut edit = EditLoop::start(self.app, &mut config)?;
-        let _artifacts = edit_loop::prepare(&mut config)?;
+        config.is_for_edits = true;
         let mut repeat = RepeatCall::default();
         let settings = || ListenSettings { last_call: Some(repeat.last.clone()), ..ListenSettings::default() };
         let open = place::open(config, settings).await?;

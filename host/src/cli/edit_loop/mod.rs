@@ -13,14 +13,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tempfile::TempDir;
-
 use self::build_inputs::{BuildInputs, LOCK_FILE, relative};
 use self::keys::Keys;
 pub(crate) use self::keys::{Key, read as read_keys};
 pub(crate) use self::load::Loaded;
-pub(crate) use self::watch::is_write;
 use self::watch::{SavedFiles, Watch};
+pub(crate) use self::watch::{Watch as SourceWatch, is_write};
 use super::exit::Exit;
 use super::signals::StopSignals;
 use super::{output, target};
@@ -70,14 +68,6 @@ pub(crate) struct EditLoop {
     /// `saved` is not compared with `inputs` yet.
     is_unjudged: bool,
     is_building: bool,
-}
-
-/// Sets a host up for an app whose code changes all the time. Returns the directory of its compiled code, which lives
-/// as long as the host: every save compiles other code, so it is not worth keeping.
-pub(crate) fn prepare(config: &mut Config) -> std::io::Result<TempDir> {
-    let artifacts = tempfile::tempdir()?;
-    config.directories.artifacts = artifacts.path().to_owned();
-    Ok(artifacts)
 }
 
 impl EditLoop {

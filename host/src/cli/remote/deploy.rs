@@ -48,7 +48,7 @@ pub(crate) struct Deploy {
 impl Deploy {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address, global)?;
-        let located = target::locate(&self.app, &global.directories()?.builds()).await?;
+        let located = target::locate(&self.app, &global.directories()?).await?;
         let app = match located.described() {
             Some((_, app)) => app,
             None => {

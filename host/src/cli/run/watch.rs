@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::printing::print;
 use crate::call::Principal;
 use crate::cli::app_settings::AppSettings;
-use crate::cli::edit_loop::{self, EditLoop, Event, Key, Loaded, Turn};
+use crate::cli::edit_loop::{EditLoop, Event, Key, Loaded, Turn};
 use crate::cli::exit::Exit;
 use crate::cli::global::Global;
 use crate::cli::input::{self, InputFile, TrailingFlags};
@@ -40,7 +40,7 @@ pub(super) async fn run(command: WatchedCall<'_>, global: &Global) -> Result<(),
     let mut config = command.settings.config(global)?;
     config.inference.device = command.device;
     let mut edit = EditLoop::start(PathBuf::from(app), &mut config)?;
-    let _artifacts = edit_loop::prepare(&mut config)?;
+    config.is_for_edits = true;
     let host = Host::build(config, StderrLog::new(if global.verbose { Level::Trace } else { Level::Info }))?;
     host.inference.check_device().await?;
     if edit.dirs().is_first_build() {

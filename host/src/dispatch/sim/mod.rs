@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use super::{Call, Dispatcher, Durable, Finished, Options, Retention};
 use crate::app::ComponentBytes;
-use crate::app::artifact::{ArtifactCache, Compiled};
+use crate::app::artifact::ArtifactCache;
+use crate::app::compiled::Compiled;
 use crate::app::metadata::{AppInfo, Attributes, FORMAT, FunctionInfo, Metadata, Retries, SpacedRetries};
+use crate::app::parts::Parts;
 use crate::budgets::{Budgets, MemoryPlan};
 use crate::call::{FailureCode, Payload, Principal};
 use crate::inference::{Inference, InferenceConfig, WorkerProgram};
@@ -119,7 +121,8 @@ fn compiled(sandbox: &Sandbox, dir: &Path, text: &str) -> (ComponentBytes, Compi
     let component = ComponentBytes::new(wat::parse_str(text).unwrap()).unwrap();
     let cache = ArtifactCache::open(&dir.join("artifacts")).unwrap();
     let native = CodeGenerator::new(Arc::new(FunctionCache::default())).unwrap().compile(component.code()).unwrap();
-    let compiled = cache.keep(sandbox.engine(), &component, &native).unwrap();
+    let parts = Parts::of(&component.code_bytes(), component.code_digest());
+    let compiled = cache.keep(sandbox.engine(), &parts, &[(parts.rest.digest, native)]).unwrap().unwrap();
     (component, compiled)
 }
 

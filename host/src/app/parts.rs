@@ -1,0 +1,132 @@
+//! Parts of a component: its large core modules that have code alone, and the rest. Components with equal parts, the
+//! interpreter of a language for instance, are compiled once and share native code.
+//!
+//! A part becomes an import of a core module, which the linker provides: the index spaces of the component stay as they
+//! were, and so does the order in which modules are instantiated.
+//!
+//! Not here: validity of the component. Whatever this module does not know stays in the rest, for the compiler to judge.
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use wasm_encoder::{
+    Component, ComponentImportSection, ComponentSectionId, ComponentTypeRef, CoreTypeSection, ModuleType, RawSection,
+};
+use wasmparser::Payload;
+
+use super::sections::TopLevel;
+use module_type::module_type;
+
+mod module_type;
+
+/// Smallest module that is a part. Smaller ones compile in less time than a file costs.
+const PART_BYTES_MIN: usize = 64 << 10;
+/// Largest number of parts: each has a file and a mapping.
+const PARTS_MAX: usize = 32;
+/// Prefix of the names under which parts are imported.
+const IMPORT_PREFIX: &str = "bireme-part-";
+
+/// A component in parts.
+pub(crate) struct Parts {
+    /// The component, with an import for each of the modules.
+    pub rest: Part,
+    /// Core modules; none if the component is its own rest.
+    pub modules: Vec<ModulePart>,
+}
+
+/// Bytes that are compiled by themselves.
+#[derive(Clone)]
+pub(crate) struct Part {
+    pub bytes: Bytes,
+    /// SHA-256 of `bytes`.
+    pub digest: [u8; 32],
+}
+
+/// A core module that the rest imports.
+#[derive(Clone)]
+pub(crate) struct ModulePart {
+    /// Name of the import.
+    pub import: String,
+    pub part: Part,
+}
+
+impl Part {
+    fn new(bytes: Bytes) -> Self {
+        let digest = Sha256::digest(&bytes).into();
+        Self { bytes, digest }
+    }
+}
+
+impl Parts {
+    /// Divides a component, whose digest is `digest`.
+    pub(crate) fn of(component: &Bytes, digest: [u8; 32]) -> Self {
+        divide(component)
+            .unwrap_or_else(|| Self { rest: Part { bytes: component.clone(), digest }, modules: Vec::new() })
+    }
+
+    /// Returns every part, the rest last.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Part> {
+        self.modules.iter().map(|module| &module.part).chain([&self.rest])
+    }
+}
+
+/// Returns `None` for a component without a module worth sharing, and for one that this module does not know.
+fn divide(component: &Bytes) -> Option<Parts> {
+    // Most components have no such module, and need not be copied.
+    let is_large = |payload: &Payload<'_>| matches!(payload, Payload::ModuleSection { unchecked_range, .. } if unchecked_range.len() >= PART_BYTES_MIN);
+    if !TopLevel::of(component).map_while(Result::ok).any(|payload| is_large(&payload)) {
+        return None;
+    }
+    let mut rest = Component::new();
+    let mut modules = Vec::new();
+    for payload in TopLevel::of(component) {
+        let payload = payload.ok()?;
+        match &payload {
+            Payload::Version { .. } | Payload::End(_) => {}
+            Payload::ModuleSection { unchecked_range, .. } => {
+                let module = &component[unchecked_range.clone()];
+                let part = (module.len() >= PART_BYTES_MIN && modules.len() < PARTS_MAX).then(|| module_type(module));
+                if let Some(of_module) = part.flatten() {
+                    let import = format!("{IMPORT_PREFIX}{}", modules.len());
+                    import_module(&mut rest, &of_module, modules.len() as u32, &import);
+                    modules.push(ModulePart { import, part: Part::new(component.slice_ref(module)) });
+                } else {
+                    rest.section(&RawSection { id: ComponentSectionId::CoreModule as u8, data: module });
+                }
+            }
+            Payload::ComponentSection { unchecked_range, .. } => {
+                let data = &component[unchecked_range.clone()];
+                rest.section(&RawSection { id: ComponentSectionId::Component as u8, data });
+            }
+            // Imports add types to the space of core types, so the component's own would change their numbers.
+            Payload::CoreTypeSection(_) => return None,
+            payload => {
+                if let Payload::ComponentImportSection(imports) = payload
+                    && imports
+                        .clone()
+                        .into_iter()
+                        .any(|import| import.is_ok_and(|import| import.name.name.starts_with(IMPORT_PREFIX)))
+                {
+                    return None;
+                }
+                let (id, range) = payload.as_section()?;
+                rest.section(&RawSection { id, data: component.get(range)? });
+            }
+        }
+    }
+    if modules.is_empty() {
+        return None;
+    }
+    Some(Parts { rest: Part::new(rest.finish().into()), modules })
+}
+
+fn import_module(rest: &mut Component, of_module: &ModuleType, core_type: u32, name: &str) {
+    let mut types = CoreTypeSection::new();
+    types.ty().module(of_module);
+    rest.section(&types);
+    let mut imports = ComponentImportSection::new();
+    imports.import(name, ComponentTypeRef::Module(core_type));
+    rest.section(&imports);
+}
+
+#[cfg(test)]
+mod tests;

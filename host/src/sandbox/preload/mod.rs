@@ -1,0 +1,163 @@
+//! Preloading: the base component of a language loads an app's source files once, and the memory that results becomes a
+//! component of its own. So a call finds its modules imported.
+//!
+//! ```text
+//! base ──instrument──► instance ──load(entry)──► snapshot ──► component of the app
+//! ```
+//!
+//! The result depends on the base and the files alone: clock, randomness and environment are the same in each run.
+//!
+//! Not here: which files there are (`python`), native code of the instrumented base (`app::artifact`).
+
+mod access;
+mod state;
+
+use std::time::{Duration, Instant};
+
+use wasmtime::component::{Instance, InstancePre, Linker};
+use wasmtime::{Store, Trap};
+use wasmtime_wasi::I32Exit;
+use wasmtime_wizer::{ComponentContext, Wizer};
+
+use self::access::Access;
+use self::state::PreloadState;
+pub(crate) use self::state::SourceFiles;
+use super::command::Output;
+use super::invoke::{Sandbox, set_deadline};
+use super::limiter::LimitExceeded;
+use crate::app::compiled::Compiled;
+
+/// Export of a base.
+const LOADER: &str = "bireme:python/loader@0.1.0";
+/// Import of a base.
+const FILES: &str = "bireme:python/files@0.1.0";
+
+/// Limits of one run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PreloadLimits {
+    pub timeout: Duration,
+    pub memory_bytes_max: u64,
+    /// Bytes of stdout and stderr together; more are dropped.
+    pub output_bytes_max: usize,
+}
+
+/// A base whose state can be read after a run.
+pub(crate) struct InstrumentedBase<'a> {
+    context: ComponentContext<'a>,
+    wizer: Wizer,
+}
+
+/// An instrumented base that is compiled and linked.
+pub(crate) struct LinkedBase(InstancePre<PreloadState>);
+
+/// A component with an app's modules, and what they printed.
+pub(crate) struct Preloaded {
+    pub component: Vec<u8>,
+    pub output: String,
+}
+
+/// A run without a component.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PreloadError {
+    /// The base is no component that can be preloaded.
+    #[error("the base component cannot be used: {0:#}")]
+    Base(wasmtime::Error),
+    /// A module failed; the text is the traceback of the author's own lines.
+    #[error("{0}")]
+    Load(String),
+    #[error("importing the modules took longer than {} s; move the work into a function", .0.as_secs())]
+    Timeout(Duration),
+    #[error("importing the modules asked for {asked} bytes of memory, over the limit of {limit}")]
+    Memory { asked: u64, limit: u64 },
+    #[error("a module ended the process while it was imported; call `exit` in no module")]
+    Exited,
+    #[error("importing the modules crashed the interpreter: {0}")]
+    Crashed(String),
+}
+
+/// Makes the state of a base readable. Returns the base for `snapshot`, and the component to run.
+pub(crate) fn instrument(base: &[u8]) -> Result<(InstrumentedBase<'_>, Vec<u8>), PreloadError> {
+    let mut wizer = Wizer::new();
+    wizer.keep_init_func(true);
+    let (context, component) = wizer.instrument_component(base).map_err(PreloadError::Base)?;
+    Ok((InstrumentedBase { context, wizer }, component))
+}
+
+impl Sandbox {
+    /// Links an instrumented base.
+    pub(crate) fn link_base(&self, compiled: &Compiled) -> Result<LinkedBase, PreloadError> {
+        let link = || {
+            let mut linker = compiled.linker(&Linker::new(self.engine()))?;
+            state::add_to_linker(&mut linker, compiled.component())?;
+            linker.instantiate_pre(compiled.component())
+        };
+        link().map(LinkedBase).map_err(PreloadError::Base)
+    }
+
+    /// Loads the module `entry` of `files` in a fresh instance, and returns what has become of the base. `document` goes
+    /// to the loader.
+    pub(crate) async fn preload(
+        &self,
+        base: &InstrumentedBase<'_>,
+        linked: &LinkedBase,
+        files: SourceFiles,
+        (entry, document): (&str, &str),
+        limits: PreloadLimits,
+    ) -> Result<Preloaded, PreloadError> {
+        let output = Output::new(limits.output_bytes_max);
+        let state = PreloadState::new(files, &output, limits.memory_bytes_max);
+        let mut store = Store::new(self.engine(), state);
+        store.limiter(|state| &mut state.limiter);
+        // The whole memory is read as one list.
+        store.set_hostcall_fuel(usize::MAX);
+        let deadline = Instant::now() + limits.timeout;
+        set_deadline(&mut store, deadline);
+        let run = async {
+            let instance = linked.0.instantiate_async(&mut store).await?;
+            let loaded = load(&mut store, &instance, entry, document).await?;
+            Ok((instance, loaded))
+        };
+        let ran = match tokio::time::timeout_at(deadline.into(), run).await {
+            Err(_) => return Err(PreloadError::Timeout(limits.timeout)),
+            Ok(ran) => ran.map_err(|error| failure(&error, &limits))?,
+        };
+        let (instance, loaded) = ran;
+        let output = output.into_text();
+        loaded.map_err(PreloadError::Load)?;
+        // The instance runs no code of the author's from here on.
+        store.set_epoch_deadline(u64::MAX / 2);
+        store.data_mut().limiter.lift();
+        let mut access = Access { store: &mut store, instance };
+        let component = base.wizer.snapshot_component(&base.context, &mut access).await.map_err(PreloadError::Base)?;
+        Ok(Preloaded { component, output })
+    }
+}
+
+/// Calls the loader; the inner error is the traceback of a module.
+async fn load(
+    store: &mut Store<PreloadState>,
+    instance: &Instance,
+    entry: &str,
+    document: &str,
+) -> wasmtime::Result<Result<(), String>> {
+    let interface = instance.get_export_index(&mut *store, None, LOADER);
+    let export = interface.and_then(|at| instance.get_export_index(&mut *store, Some(&at), "load"));
+    let export = export.ok_or_else(|| wasmtime::format_err!("it has no export `{LOADER}`"))?;
+    let function = instance.get_typed_func::<(&str, &str), (Result<(), String>,)>(&mut *store, export)?;
+    Ok(function.call_async(&mut *store, (entry, document)).await?.0)
+}
+
+fn failure(error: &wasmtime::Error, limits: &PreloadLimits) -> PreloadError {
+    if error.is::<I32Exit>() {
+        return PreloadError::Exited;
+    }
+    match error.downcast_ref() {
+        Some(LimitExceeded::Deadline) => PreloadError::Timeout(limits.timeout),
+        Some(&LimitExceeded::Memory { asked, limit }) => PreloadError::Memory { asked, limit },
+        _ => {
+            // The cause alone: wasm frames of the interpreter tell an author nothing.
+            let reason = error.downcast_ref::<Trap>().map_or_else(|| error.root_cause().to_string(), Trap::to_string);
+            PreloadError::Crashed(reason)
+        }
+    }
+}
