@@ -189,6 +189,8 @@ pub(crate) const PRELOAD_OUTPUT_BYTES_MAX: usize = 256 << 10;
 pub(crate) const SOURCE_BYTES_MAX: u64 = 16 * MIB;
 /// Bytes of all of them in one build.
 pub(crate) const SOURCES_BYTES_MAX: u64 = 128 * MIB;
+/// Names in one directory of sources.
+pub(crate) const SOURCE_NAMES_MAX: usize = 10_000;
 
 /// Deadline for a client's request line and headers; also the idle time of a kept-alive connection.
 pub(crate) const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);

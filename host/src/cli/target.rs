@@ -104,22 +104,26 @@ pub(crate) async fn locate(app: &str, dirs: &Directories) -> Result<AppFile, Exi
 pub(crate) async fn of_python(builder: &Builder, project: Project) -> Result<(AppFile, Duration), Exit> {
     let (dir, entry) = (project.dir.clone(), project.entry.clone());
     let manifest = of_crate(&dir)?;
-    let built = builder.build(project).await?;
+    let built = builder.build(project).await.inspect_err(|error| {
+        error.traceback().lines().for_each(|line| output::note(&crate::logs::printable(line)));
+    })?;
+    let took = built.took;
     for line in built.output.lines() {
         output::note(&crate::logs::printable(line));
     }
-    let file = blocking(move || {
+    let written = blocking(move || {
         let out = dir.join(BUILD_DIR);
         std::fs::create_dir_all(&out)?;
         // Ignores itself, so that no project has to know of it.
         std::fs::write(out.join(".gitignore"), "*\n")?;
-        let path = out.join(format!("{entry}.wasm"));
+        let path = out.join(format!("{entry}.bireme.wasm"));
         let file = tempfile::NamedTempFile::new_in(&out)?;
-        std::fs::write(file.path(), &built.component)?;
+        std::fs::write(file.path(), &built.app.component.bytes)?;
         file.persist(&path).map_err(|error| error.error)?;
-        of_cargo(&path)
+        Ok::<_, Exit>((path, built.app))
     });
-    Ok((AppFile { manifest, ..file.await? }, built.took))
+    let (path, DescribedApp { component, metadata }) = written.await?;
+    Ok((AppFile { path, component, metadata: Some(metadata), manifest }, took))
 }
 
 /// Reads the manifest of a crate: grants for commands on this machine, since attributes are in the code.

@@ -10,9 +10,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::base::Base;
 use super::error::PythonError;
 use super::project::Project;
-use super::source;
-use crate::app::ComponentBytes;
+use super::requirements::Packages;
+use super::source::Files;
 use crate::app::artifact::ArtifactCache;
+use crate::app::metadata::Metadata;
+use crate::app::{ComponentBytes, DescribedApp};
 use crate::compiler::{Compiler, CompilerConfig};
 use crate::deploy::NativeCode;
 use crate::limits::{PRELOAD_MEMORY_BYTES_MAX, PRELOAD_OUTPUT_BYTES_MAX, PRELOAD_TIMEOUT};
@@ -31,7 +33,8 @@ pub(crate) struct Builder {
 
 /// A component that was built.
 pub(crate) struct Built {
-    pub component: Vec<u8>,
+    /// The component with its metadata.
+    pub app: DescribedApp,
     /// Output of the modules while they were imported.
     pub output: String,
     /// Time for the modules and the snapshot, without the base.
@@ -121,11 +124,15 @@ async fn serve_with(
     while let Some(Request { project, reply }) = next {
         let begun = Instant::now();
         let build = async {
-            let files = source::open(&[&project.dir])?;
-            let document = serde_json::json!({ "version": project.version }).to_string();
-            let entry = (project.entry.as_str(), document.as_str());
-            let preloaded = sandbox.preload(&instrumented, &linked, files, entry, limits).await?;
-            Ok(Built { component: preloaded.component, output: preloaded.output, took: begun.elapsed() })
+            let packages = Packages::of(&project, data, &base.component.digest).await?;
+            let files = Files::open(&project.dir, packages.dir.as_deref(), base.library.clone())?;
+            let entry = (project.entry.as_str(), &project.app);
+            let preloaded = sandbox.preload(&instrumented, &linked, Arc::new(files), entry, limits).await;
+            let preloaded = preloaded.map_err(|error| PythonError::of_preload(error, &packages))?;
+            let metadata = Metadata::parse(preloaded.document.as_bytes())?;
+            let component = ComponentBytes::new(preloaded.component)?.with_metadata(&metadata)?;
+            let app = DescribedApp { component, metadata };
+            Ok(Built { app, output: preloaded.output, took: begun.elapsed() })
         };
         // A client that has gone needs no reply.
         let _ = reply.send(build.await);

@@ -4,10 +4,12 @@ use std::io;
 use std::path::PathBuf;
 
 use super::project::ProjectError;
+use super::requirements::Packages;
 use crate::app::ComponentError;
+use crate::app::metadata::MetadataError;
 use crate::codes::Code;
 use crate::deploy::CodeError;
-use crate::sandbox::{PreloadError, SandboxError};
+use crate::sandbox::{LoadFailure, PreloadError, SandboxError};
 
 /// A Python app that cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -26,15 +28,49 @@ pub(crate) enum PythonError {
     Preload(#[from] PreloadError),
     #[error(transparent)]
     Code(#[from] CodeError),
+    /// The document of the app's SDK is refused.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
     #[error(transparent)]
     Component(#[from] ComponentError),
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// A package needs native code.
+    #[error("`{package}` needs `{file}`, which is native code, and functions run in WebAssembly; {remedy}")]
+    Native { package: String, file: String, remedy: &'static str, traceback: String },
+    #[error("{program} cannot install the requirements")]
+    Requirements { program: &'static str, words: String },
+    #[error("the app has requirements, and nothing can install them: {reasons}")]
+    NoInstaller { reasons: String },
     #[error("the builder of Python apps ended: {0}")]
     Stopped(String),
 }
 
+/// Remedies by package.
+const REMEDIES: [(&str, &str); 5] = [
+    ("pydantic_core", "use dataclasses, whose fields are checked at the call, or pydantic 1 (`pydantic<2`)"),
+    ("numpy", "use lists and `array`, or have a model compute: `bireme.model(NAME).infer(...)`"),
+    ("pandas", "use `csv` and dataclasses"),
+    ("lxml", "use `html.parser`, or beautifulsoup4 with it"),
+    ("orjson", "use `json`"),
+];
+
 impl PythonError {
+    /// Returns the reason of a failed import: native code of a package, if its words name one.
+    pub(super) fn of_preload(error: PreloadError, packages: &Packages) -> Self {
+        let PreloadError::Load(failure) = &error else { return error.into() };
+        let text = format!("{}\n{}", failure.message, failure.traceback);
+        let Some((package, file)) = packages.native_named_in(&text) else { return error.into() };
+        let remedy = REMEDIES.iter().find(|(name, _)| *name == package);
+        let remedy = remedy.map_or("use a package that is written in Python alone", |(_, remedy)| remedy);
+        Self::Native {
+            package: package.to_owned(),
+            file: file.to_owned(),
+            remedy,
+            traceback: failure.traceback.clone(),
+        }
+    }
+
     /// Returns the error code for users.
     pub(crate) fn code(&self) -> Code {
         match self {
@@ -44,19 +80,36 @@ impl PythonError {
             Self::Preload(PreloadError::Base(_)) => Code::NoPython,
             Self::Preload(_) => Code::BuildFailed,
             Self::Code(error) => error.code(),
+            Self::Metadata(_) => Code::BadMetadata,
             Self::Component(_) => Code::BadComponent,
             Self::Sandbox(_) => Code::Sandbox,
+            Self::Native { .. } | Self::Requirements { .. } => Code::BuildFailed,
+            Self::NoInstaller { .. } => Code::Toolchain,
             Self::Stopped(_) => Code::Sandbox,
         }
     }
 
     /// Returns the next step, if the message does not say it.
-    pub(crate) fn hint(&self) -> Option<&'static str> {
+    pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::NoBase { .. } => {
-                Some("install it with `bireme python install FILE`, from a wheel or a base component")
+                Some("install it with `bireme python install FILE`, from a wheel or a base component".to_owned())
             }
+            Self::Preload(PreloadError::Load(LoadFailure { missing: Some(module), .. })) => Some(format!(
+                "add the package of `{module}` to `dependencies` in pyproject.toml, or to requirements.txt"
+            )),
+            Self::NoInstaller { .. } => Some("install uv or pip".to_owned()),
             _ => None,
+        }
+    }
+
+    /// Returns what stands above the message: the author's own frames, or the words of an installer.
+    pub(crate) fn traceback(&self) -> &str {
+        match self {
+            Self::Preload(PreloadError::Load(failure)) => &failure.traceback,
+            Self::Native { traceback, .. } => traceback,
+            Self::Requirements { words, .. } => words,
+            _ => "",
         }
     }
 }

@@ -7,6 +7,7 @@ mod base;
 mod builder;
 mod error;
 mod project;
+mod requirements;
 mod source;
 
 pub(crate) use self::base::Base;

@@ -7,21 +7,25 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::limits::MANIFEST_BYTES_MAX;
+use crate::sandbox::AppInfo;
 
 /// File that makes a directory a Python app.
 pub(crate) const PROJECT_FILE: &str = "pyproject.toml";
+/// Requirements, before those of `PROJECT_FILE`.
+const REQUIREMENTS_FILE: &str = "requirements.txt";
 /// Modules that are the entry if the project names none.
 const ENTRIES: [&str; 2] = ["app", "main"];
 
 /// A Python app on disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Project {
     /// Directory of its modules.
     pub dir: PathBuf,
     /// Name of the module that makes the app.
     pub entry: String,
-    /// Version in `pyproject.toml`.
-    pub version: Option<String>,
+    pub app: AppInfo,
+    /// Requirements in `pyproject.toml`.
+    dependencies: Vec<String>,
 }
 
 /// A directory that is no app.
@@ -56,6 +60,9 @@ struct Document {
 struct ProjectTable {
     name: Option<String>,
     version: Option<String>,
+    description: Option<String>,
+    #[serde(default)]
+    dependencies: Vec<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -85,11 +92,25 @@ impl Project {
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let entry = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         check_module(&entry)?;
-        let version = match dir.join(PROJECT_FILE).is_file() {
-            true => read(&dir.join(PROJECT_FILE))?.project.version,
-            false => None,
+        let project = match dir.join(PROJECT_FILE).is_file() {
+            true => read(&dir.join(PROJECT_FILE))?.project,
+            false => ProjectTable::default(),
         };
-        Ok(Some(Self { dir: dir.to_owned(), entry, version }))
+        let dependencies = project.dependencies.clone();
+        // Several apps may share the project's file.
+        let app = ProjectTable { name: None, ..project }.info(&entry);
+        Ok(Some(Self { dir: dir.to_owned(), entry, app, dependencies }))
+    }
+
+    /// Returns the requirements: those of `requirements.txt` if it is there, else those of `pyproject.toml`.
+    pub(super) fn requirements(&self) -> Result<Vec<String>, ProjectError> {
+        let path = self.dir.join(REQUIREMENTS_FILE);
+        if !path.is_file() {
+            return Ok(self.dependencies.clone());
+        }
+        let text = read_text(&path)?;
+        let lines = text.lines().map(|line| line.split(" #").next().unwrap_or_default().trim());
+        Ok(lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect())
     }
 
     fn in_dir(dir: &Path) -> Result<Self, ProjectError> {
@@ -100,7 +121,7 @@ impl Project {
                 module
             }
             None => {
-                let named = project.name.map(|name| name.replace(['-', '.'], "_").to_lowercase());
+                let named = project.name.as_ref().map(|name| name.replace(['-', '.'], "_").to_lowercase());
                 let candidates: Vec<String> = named.into_iter().chain(ENTRIES.map(str::to_owned)).collect();
                 let found = candidates.iter().find(|module| has_module(dir, module)).cloned();
                 found.ok_or_else(|| ProjectError::NoEntry {
@@ -109,7 +130,20 @@ impl Project {
                 })?
             }
         };
-        Ok(Self { dir: dir.to_owned(), entry, version: project.version })
+        let dependencies = project.dependencies.clone();
+        let app = project.info(&entry);
+        Ok(Self { dir: dir.to_owned(), entry, app, dependencies })
+    }
+}
+
+impl ProjectTable {
+    /// Returns the app, named after the module `entry` if the project has no name.
+    fn info(self, entry: &str) -> AppInfo {
+        AppInfo {
+            name: self.name.unwrap_or_else(|| entry.to_owned()).to_lowercase().replace(['_', '.'], "-"),
+            version: self.version.unwrap_or_else(|| "0.0.0".to_owned()),
+            description: self.description.unwrap_or_default(),
+        }
     }
 }
 
@@ -129,6 +163,11 @@ fn check_module(module: &str) -> Result<(), ProjectError> {
 }
 
 fn read(path: &Path) -> Result<Document, ProjectError> {
+    let text = read_text(path)?;
+    toml::from_str(&text).map_err(|error| ProjectError::Parse { path: path.to_owned(), reason: error.to_string() })
+}
+
+fn read_text(path: &Path) -> Result<String, ProjectError> {
     let unreadable = |source| ProjectError::Read { path: path.to_owned(), source };
     let mut text = String::new();
     let file = fs::File::open(path).map_err(unreadable)?;
@@ -136,7 +175,7 @@ fn read(path: &Path) -> Result<Document, ProjectError> {
     if text.len() as u64 > MANIFEST_BYTES_MAX {
         return Err(ProjectError::TooLarge { path: path.to_owned() });
     }
-    toml::from_str(&text).map_err(|error| ProjectError::Parse { path: path.to_owned(), reason: error.to_string() })
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -171,8 +210,9 @@ mod tests {
         let dir = dir(&[("one.py", ""), ("both/Cargo.toml", ""), ("both/pyproject.toml", ""), ("empty/x", "")]);
         let found = Project::find(&dir.path().join("one.py")).unwrap().unwrap();
         assert_eq!((found.entry.as_str(), found.dir.as_path()), ("one", dir.path()));
+        assert_eq!((found.app.name.as_str(), found.app.version.as_str()), ("one", "0.0.0"));
         for path in ["both", "empty", "one.wasm"] {
-            assert_eq!(Project::find(&dir.path().join(path)).unwrap(), None, "{path}");
+            assert!(Project::find(&dir.path().join(path)).unwrap().is_none(), "{path}");
         }
     }
 

@@ -3,13 +3,14 @@
 //! Not here: the SDK (`sdk`).
 
 mod name;
+mod python;
 mod template;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use self::template::Template;
@@ -22,40 +23,64 @@ use crate::ids::AppName;
 
 /// Write a new app that builds and passes its own test.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  bireme new pages --template scrape\n  bireme new .")]
+#[command(
+    after_help = "Examples:\n  bireme new pages --template scrape\n  bireme new pages --lang python\n  bireme new ."
+)]
 pub(crate) struct New {
     /// Directory of the app: empty, or not existing yet.
     dir: PathBuf,
     /// Template of the app.
     #[arg(long, value_enum, default_value_t = Template::Transform, value_name = "TEMPLATE")]
     template: Template,
+    /// Language of the app.
+    #[arg(long, value_enum, default_value_t = Language::Rust, value_name = "LANG")]
+    lang: Language,
     /// The app's name, if not the directory's.
     #[arg(long)]
     name: Option<String>,
 }
 
+/// Language of an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Language {
+    /// A crate, compiled by cargo.
+    Rust,
+    /// Modules, run by the interpreter that comes with the wheel.
+    Python,
+}
+
+/// Paths in a new app, and texts.
+type Files = Vec<(&'static str, String)>;
+
 impl New {
     pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         let name = self.app_name()?;
         check_empty(&self.dir)?;
+        let (files, sdk) = match self.lang {
+            Language::Rust => self.rust(&name, global)?,
+            Language::Python => (python::files(name.as_str(), self.template), None),
+        };
+        for (path, text) in files {
+            write_new(&self.dir.join(path), &text)?;
+        }
+        self.show(&name, sdk.as_deref(), global.json);
+        Ok(())
+    }
+
+    /// Returns the files of a crate, and the directory of its SDK.
+    fn rust(&self, name: &AppName, global: &Global) -> Result<(Files, Option<PathBuf>), Exit> {
         let sdk = Sdk::embedded().unpack(&global.directories()?.sdk())?;
         let cargo_config = fs::read_to_string(&sdk.cargo_config)?;
-        let manifest = template::manifest(name.as_str(), self.template);
-        let lock = Sdk::lock().of_package(name.as_str(), &template::DEPENDENCIES);
-
         let mut files = vec![
-            ("Cargo.toml", manifest.as_str()),
-            ("src/lib.rs", self.template.source()),
+            ("Cargo.toml", template::manifest(name.as_str(), self.template)),
+            ("src/lib.rs", self.template.source().to_owned()),
             // The configuration has paths of this machine.
-            (".gitignore", "/target\n/.cargo/config.toml\n"),
-            (".cargo/config.toml", cargo_config.as_str()),
+            (".gitignore", "/target\n/.cargo/config.toml\n".to_owned()),
+            (".cargo/config.toml", cargo_config),
         ];
-        files.extend(lock.as_deref().map(|lock| ("Cargo.lock", lock)));
-        for (path, text) in files {
-            write_new(&self.dir.join(path), text)?;
-        }
-        self.show(&name, &sdk.folder, global.json);
-        Ok(())
+        let lock = Sdk::lock().of_package(name.as_str(), &template::DEPENDENCIES);
+        files.extend(lock.map(|lock| ("Cargo.lock", lock)));
+        Ok((files, Some(sdk.folder)))
     }
 
     fn app_name(&self) -> Result<AppName, Exit> {
@@ -72,17 +97,23 @@ impl New {
         })
     }
 
-    fn show(&self, name: &AppName, sdk: &Path, json: bool) {
+    fn show(&self, name: &AppName, sdk: Option<&Path>, json: bool) {
         let dir = quoted(&self.dir);
-        let mut next = vec![format!("bireme build {dir}")];
+        let mut next = match self.lang {
+            Language::Rust => vec![format!("bireme build {dir}")],
+            Language::Python => Vec::new(),
+        };
         next.extend(self.template.preparation().map(str::to_owned));
         next.extend(match self.template.first_call() {
             Some(call) => vec![format!("bireme run {dir}{call}")],
             None => vec![format!("bireme serve {dir}"), format!("curl http://127.0.0.1:8080/{name}/hello/Ada")],
         });
-        next.push(format!("bireme test {dir}"));
+        next.push(match self.lang {
+            Language::Rust => format!("bireme test {dir}"),
+            Language::Python => format!("bireme dev {dir}"),
+        });
         if json {
-            let template = clap::ValueEnum::to_possible_value(&self.template);
+            let template = self.template.to_possible_value();
             let template = template.map(|value| value.get_name().to_owned());
             let path = self.dir.display().to_string();
             let document = json!({ "name": name, "path": path, "template": template, "sdk": sdk, "next": next });

@@ -2,6 +2,7 @@
 
 pub(crate) mod config;
 pub(crate) mod context;
+mod files;
 pub(crate) mod functions;
 pub(crate) mod inference;
 pub(crate) mod keyvalue;
@@ -35,5 +36,5 @@ pub(crate) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<
     nn::bindings::inference::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     nn::bindings::tensor::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::types::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    Ok(())
+    files::add_to_linker(linker)
 }

@@ -12,9 +12,10 @@
 mod access;
 mod state;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use wasmtime::component::{Instance, InstancePre, Linker};
+use wasmtime::component::{ComponentType, Instance, InstancePre, Lift, Linker, Lower};
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wizer::{ComponentContext, Wizer};
@@ -28,9 +29,9 @@ use super::limiter::LimitExceeded;
 use crate::app::compiled::Compiled;
 
 /// Export of a base.
-const LOADER: &str = "bireme:python/loader@0.1.0";
+const LOADER: &str = "bireme:host/loader@0.1.0";
 /// Import of a base.
-const FILES: &str = "bireme:python/files@0.1.0";
+pub(super) const FILES: &str = "bireme:host/files@0.1.0";
 
 /// Limits of one run.
 #[derive(Clone, Copy, Debug)]
@@ -50,9 +51,33 @@ pub(crate) struct InstrumentedBase<'a> {
 /// An instrumented base that is compiled and linked.
 pub(crate) struct LinkedBase(InstancePre<PreloadState>);
 
-/// A component with an app's modules, and what they printed.
+/// An app as its directory tells.
+#[derive(Clone, Debug, ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct AppInfo {
+    /// Name of the app where its source gives none.
+    pub name: String,
+    pub version: String,
+    pub description: String,
+}
+
+/// Reason why a module cannot be loaded.
+#[derive(Clone, Debug, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct LoadFailure {
+    pub message: String,
+    /// The author's own frames; empty if there are none.
+    pub traceback: String,
+    /// Name of the module that was not found.
+    pub missing: Option<String>,
+}
+
+/// A component with an app's modules.
 pub(crate) struct Preloaded {
     pub component: Vec<u8>,
+    /// The app's metadata.
+    pub document: String,
+    /// What the modules printed.
     pub output: String,
 }
 
@@ -62,9 +87,9 @@ pub(crate) enum PreloadError {
     /// The base is no component that can be preloaded.
     #[error("the base component cannot be used: {0:#}")]
     Base(wasmtime::Error),
-    /// A module failed; the text is the traceback of the author's own lines.
-    #[error("{0}")]
-    Load(String),
+    /// A module failed.
+    #[error("{}", .0.message)]
+    Load(LoadFailure),
     #[error("importing the modules took longer than {} s; move the work into a function", .0.as_secs())]
     Timeout(Duration),
     #[error("importing the modules asked for {asked} bytes of memory, over the limit of {limit}")]
@@ -94,14 +119,13 @@ impl Sandbox {
         link().map(LinkedBase).map_err(PreloadError::Base)
     }
 
-    /// Loads the module `entry` of `files` in a fresh instance, and returns what has become of the base. `document` goes
-    /// to the loader.
+    /// Loads `module` of `files` in a fresh instance, and returns what has become of the base.
     pub(crate) async fn preload(
         &self,
         base: &InstrumentedBase<'_>,
         linked: &LinkedBase,
-        files: SourceFiles,
-        (entry, document): (&str, &str),
+        files: Arc<dyn SourceFiles>,
+        (module, app): (&str, &AppInfo),
         limits: PreloadLimits,
     ) -> Result<Preloaded, PreloadError> {
         let output = Output::new(limits.output_bytes_max);
@@ -114,7 +138,7 @@ impl Sandbox {
         set_deadline(&mut store, deadline);
         let run = async {
             let instance = linked.0.instantiate_async(&mut store).await?;
-            let loaded = load(&mut store, &instance, entry, document).await?;
+            let loaded = load(&mut store, &instance, module, app).await?;
             Ok((instance, loaded))
         };
         let ran = match tokio::time::timeout_at(deadline.into(), run).await {
@@ -123,28 +147,28 @@ impl Sandbox {
         };
         let (instance, loaded) = ran;
         let output = output.into_text();
-        loaded.map_err(PreloadError::Load)?;
+        let document = loaded.map_err(PreloadError::Load)?;
         // The instance runs no code of the author's from here on.
         store.set_epoch_deadline(u64::MAX / 2);
         store.data_mut().limiter.lift();
         let mut access = Access { store: &mut store, instance };
         let component = base.wizer.snapshot_component(&base.context, &mut access).await.map_err(PreloadError::Base)?;
-        Ok(Preloaded { component, output })
+        Ok(Preloaded { component, document, output })
     }
 }
 
-/// Calls the loader; the inner error is the traceback of a module.
+/// Calls the loader; the inner error is a module's.
 async fn load(
     store: &mut Store<PreloadState>,
     instance: &Instance,
-    entry: &str,
-    document: &str,
-) -> wasmtime::Result<Result<(), String>> {
+    module: &str,
+    app: &AppInfo,
+) -> wasmtime::Result<Result<String, LoadFailure>> {
     let interface = instance.get_export_index(&mut *store, None, LOADER);
     let export = interface.and_then(|at| instance.get_export_index(&mut *store, Some(&at), "load"));
     let export = export.ok_or_else(|| wasmtime::format_err!("it has no export `{LOADER}`"))?;
-    let function = instance.get_typed_func::<(&str, &str), (Result<(), String>,)>(&mut *store, export)?;
-    Ok(function.call_async(&mut *store, (entry, document)).await?.0)
+    let function = instance.get_typed_func::<(&str, &AppInfo), (Result<String, LoadFailure>,)>(&mut *store, export)?;
+    Ok(function.call_async(&mut *store, (module, app)).await?.0)
 }
 
 fn failure(error: &wasmtime::Error, limits: &PreloadLimits) -> PreloadError {

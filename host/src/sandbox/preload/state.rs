@@ -18,8 +18,15 @@ use crate::sandbox::command::Output;
 use crate::sandbox::limiter::MemoryLimiter;
 use crate::tasks::blocking;
 
-/// Reads a source file by its path, with `/` between the parts; `None` for one that is not there. Blocks.
-pub(crate) type SourceFiles = Arc<dyn Fn(&str) -> Option<Bytes> + Send + Sync>;
+/// Files of an app, by paths with `/` between their parts. Both methods block.
+pub(crate) trait SourceFiles: Send + Sync {
+    /// Returns a file; `None` if there is none.
+    fn read(&self, path: &str) -> Option<Bytes>;
+
+    /// Returns the names in a directory, those of directories with a `/` at their end, in the order of their bytes;
+    /// `None` if there is none.
+    fn list(&self, path: &str) -> Option<Vec<String>>;
+}
 
 /// Time of every preload, 2026-01-01: archives and certificates know no time before 1980.
 const TIME: Duration = Duration::from_secs(1_767_225_600);
@@ -38,11 +45,11 @@ pub(super) struct PreloadState {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     hooks: NoHttp,
-    files: SourceFiles,
+    files: Arc<dyn SourceFiles>,
 }
 
 impl PreloadState {
-    pub(super) fn new(files: SourceFiles, output: &Output, memory_bytes_max: u64) -> Self {
+    pub(super) fn new(files: Arc<dyn SourceFiles>, output: &Output, memory_bytes_max: u64) -> Self {
         let wasi = WasiCtx::builder()
             .stdout(output.clone())
             .stderr(output.clone())
@@ -79,9 +86,14 @@ impl WasiHttpView for PreloadState {
 pub(super) fn add_to_linker(linker: &mut Linker<PreloadState>, component: &Component) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
-    linker.root().instance(FILES)?.func_wrap_async("read", |store, (path,): (String,)| {
+    let mut interface = linker.instance(FILES)?;
+    interface.func_wrap_async("read", |store, (path,): (String,)| {
         let files = store.data().files.clone();
-        Box::new(async move { Ok((blocking(move || files(&path)).await.map(|file| file.to_vec()),)) })
+        Box::new(async move { Ok((blocking(move || files.read(&path)).await.map(|file| file.to_vec()),)) })
+    })?;
+    interface.func_wrap_async("list", |store, (path,): (String,)| {
+        let files = store.data().files.clone();
+        Box::new(async move { Ok((blocking(move || files.list(&path)).await,)) })
     })?;
     let of = component.component_type();
     for (name, item) in of.imports(component.engine()) {

@@ -1,0 +1,8 @@
+from bireme import testing
+
+from app import MODEL, nearest
+
+
+def test_the_nearest_comes_first() -> None:
+    with testing.model(MODEL, lambda text: [float(len(text))]):
+        assert nearest("q", ["a", "abc"])[0].text == "abc"
