@@ -13,10 +13,10 @@ use wasm_encoder::{
 };
 use wasmparser::Payload;
 
+use self::code_module::{CodeModule, code_module};
 use super::sections::TopLevel;
-use module_type::module_type;
 
-mod module_type;
+mod code_module;
 
 /// Smallest module that is a part. Smaller ones compile in less time than a file costs.
 const PART_BYTES_MIN: usize = 64 << 10;
@@ -84,11 +84,15 @@ fn divide(component: &Bytes) -> Option<Parts> {
             Payload::Version { .. } | Payload::End(_) => {}
             Payload::ModuleSection { unchecked_range, .. } => {
                 let module = &component[unchecked_range.clone()];
-                let part = (module.len() >= PART_BYTES_MIN && modules.len() < PARTS_MAX).then(|| module_type(module));
-                if let Some(of_module) = part.flatten() {
+                let part = (module.len() >= PART_BYTES_MIN && modules.len() < PARTS_MAX).then(|| code_module(module));
+                if let Some(CodeModule { module_type, empty_data }) = part.flatten() {
                     let import = format!("{IMPORT_PREFIX}{}", modules.len());
-                    import_module(&mut rest, &of_module, modules.len() as u32, &import);
-                    modules.push(ModulePart { import, part: Part::new(component.slice_ref(module)) });
+                    import_module(&mut rest, &module_type, modules.len() as u32, &import);
+                    let bytes = match empty_data {
+                        Some(section) => [&module[..section.start], &module[section.end..]].concat().into(),
+                        None => component.slice_ref(module),
+                    };
+                    modules.push(ModulePart { import, part: Part::new(bytes) });
                 } else {
                     rest.section(&RawSection { id: ComponentSectionId::CoreModule as u8, data: module });
                 }

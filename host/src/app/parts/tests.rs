@@ -41,6 +41,21 @@ fn a_large_module_of_code_is_a_part_and_components_share_it() {
 }
 
 #[test]
+fn an_empty_data_section_makes_no_other_part() {
+    let module = wat::parse_str(library(21).replacen("(core module $library", "(module", 1)).unwrap();
+    let with_section = [&module[..], &[11, 1, 0]].concat();
+    assert!(wasmparser::validate(&with_section).is_ok());
+    let wrapped = |module: &[u8]| {
+        let mut component = Component::new();
+        component.section(&RawSection { id: ComponentSectionId::CoreModule as u8, data: module });
+        parts(&component.finish().into())
+    };
+    let (plain, with_section) = (wrapped(&module), wrapped(&with_section));
+    assert_eq!(plain.modules[0].part.bytes, module);
+    assert_eq!(plain.modules[0].part.digest, with_section.modules[0].part.digest);
+}
+
+#[test]
 fn parts_together_do_what_the_component_does() {
     use wasmtime::component::{Component, Linker};
     let engine = wasmtime::Engine::default();

@@ -1,22 +1,32 @@
-//! Type of a core module: its imports and exports.
+//! Core modules that can be parts, with their types: imports and exports.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{EntityType, ModuleType};
 use wasmparser::{ExternalKind, FuncType, Parser, Payload, TypeRef};
 
-/// Returns the type of a module of code alone. `None` for one with a memory or data of its own, which differ between
+/// A module of code alone.
+pub(super) struct CodeModule {
+    pub module_type: ModuleType,
+    /// An empty data section. It says nothing, and a snapshot adds one to every module.
+    pub empty_data: Option<Range<usize>>,
+}
+
+/// Reads a module of code alone. `None` for one with a memory or data of its own, which differ between
 /// components and start as an image of the memory only where they are defined; for a malformed one; and for one whose
 /// type cannot be written.
-pub(super) fn module_type(module: &[u8]) -> Option<ModuleType> {
+pub(super) fn code_module(module: &[u8]) -> Option<CodeModule> {
     let mut space = Space::default();
     let mut of_module = Written::default();
     let mut imports = HashSet::new();
+    let mut empty_data = None;
     let (mut rest, mut parser) = (module, Parser::new(0));
     loop {
         let wasmparser::Chunk::Parsed { consumed, payload } = parser.parse(rest, true).ok()? else { return None };
         rest = rest.get(consumed..)?;
+        let at = module.len() - rest.len() - consumed;
         match payload {
             Payload::TypeSection(section) => {
                 for group in section.into_iter_err_on_gc_types() {
@@ -58,12 +68,13 @@ pub(super) fn module_type(module: &[u8]) -> Option<ModuleType> {
             }
             Payload::MemorySection(section) if section.count() > 0 => return None,
             Payload::DataSection(section) if section.count() > 0 => return None,
+            Payload::DataSection(_) => empty_data = Some(at..at + consumed),
             Payload::TagSection(_) => return None,
             Payload::CodeSectionStart { size, .. } => {
                 rest = rest.get(size as usize..)?;
                 parser.skip_section();
             }
-            Payload::End(_) => return Some(of_module.module),
+            Payload::End(_) => return Some(CodeModule { module_type: of_module.module, empty_data }),
             _ => {}
         }
     }
