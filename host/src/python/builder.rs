@@ -1,13 +1,15 @@
 //! Builds of Python apps, on a thread of its own: it prepares the base once, and then serves build after build.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use super::base::Base;
+use super::base::{Base, write};
 use super::error::PythonError;
 use super::project::Project;
 use super::requirements::Packages;
@@ -16,12 +18,19 @@ use crate::app::artifact::ArtifactCache;
 use crate::app::metadata::Metadata;
 use crate::app::{ComponentBytes, DescribedApp};
 use crate::compiler::{Compiler, CompilerConfig};
-use crate::deploy::NativeCode;
+use crate::deploy::{CodeError, NativeCode};
 use crate::limits::{PRELOAD_MEMORY_BYTES_MAX, PRELOAD_OUTPUT_BYTES_MAX, PRELOAD_TIMEOUT};
-use crate::sandbox::{EngineConfig, PreloadLimits, Sandbox, instrument};
+use crate::sandbox::{EngineConfig, InstrumentedBase, LinkedBase, PreloadLimits, Sandbox, instrument};
 
 /// Name of the base in messages of the compiler.
 const NAME: &str = "python";
+
+/// Limits of one run.
+const LIMITS: PreloadLimits = PreloadLimits {
+    timeout: PRELOAD_TIMEOUT,
+    memory_bytes_max: PRELOAD_MEMORY_BYTES_MAX,
+    output_bytes_max: PRELOAD_OUTPUT_BYTES_MAX,
+};
 
 /// Builder of Python apps. Cheap until its first build.
 pub(crate) struct Builder {
@@ -79,64 +88,132 @@ impl Builder {
     }
 }
 
-/// Serves builds; an error of the base answers the one that waits, and ends this.
+/// Serves builds until nobody can ask for one.
 async fn serve(data: PathBuf, artifacts: PathBuf, compiler: CompilerConfig, mut requests: mpsc::Receiver<Request>) {
-    let Some(first) = requests.recv().await else { return };
-    if let Err((error, request)) = serve_with(&data, &artifacts, compiler, first, &mut requests).await {
-        let _ = request.reply.send(Err(error));
+    let mut next = requests.recv().await;
+    let mut workshop = None;
+    while let Some(request) = next {
+        let ready = match workshop.take() {
+            Some(ready) => Ok(ready),
+            None => Workshop::open(&data, &artifacts, compiler.clone()),
+        };
+        next = match ready {
+            Ok(ready) => workshop.insert(ready).serve(request, &mut requests).await,
+            Err(error) => refuse(request, error, &mut requests).await,
+        };
     }
 }
 
-async fn serve_with(
-    data: &Path,
-    artifacts: &Path,
-    compiler: CompilerConfig,
-    first: Request,
-    requests: &mut mpsc::Receiver<Request>,
-) -> Result<(), (PythonError, Request)> {
-    let prepare = || -> Result<_, PythonError> {
+/// Answers with an error; returns the next request.
+async fn refuse(request: Request, error: PythonError, requests: &mut mpsc::Receiver<Request>) -> Option<Request> {
+    // A client that has gone needs no reply.
+    let _ = request.reply.send(Err(error));
+    requests.recv().await
+}
+
+/// What builds need beside an app: the base, and a sandbox of its own to run it in.
+struct Workshop {
+    data: PathBuf,
+    base: Base,
+    sandbox: Arc<Sandbox>,
+    code: NativeCode,
+}
+
+impl Workshop {
+    fn open(data: &Path, artifacts: &Path, compiler: CompilerConfig) -> Result<Self, PythonError> {
         let base = Base::find(data)?;
         let engine = EngineConfig { instances_max: 1, ..EngineConfig::default() };
         let sandbox = Arc::new(Sandbox::new(&engine)?);
-        let cache = ArtifactCache::open(artifacts).map_err(crate::deploy::CodeError::from)?;
-        Ok((base, sandbox, cache))
-    };
-    let (base, sandbox, cache) = match prepare() {
-        Ok(prepared) => prepared,
-        Err(error) => return Err((error, first)),
-    };
-    let code = NativeCode::new(sandbox.clone(), cache, Compiler::new(compiler));
-    let link = async {
-        let (instrumented, component) = instrument(&base.component.bytes)?;
-        let compiled = code.compile(&ComponentBytes::new(component)?, NAME).await?;
-        Ok::<_, PythonError>((instrumented, sandbox.link_base(&compiled)?))
-    };
-    let (instrumented, linked) = match link.await {
-        Ok(linked) => linked,
-        Err(error) => return Err((error, first)),
-    };
-    let limits = PreloadLimits {
-        timeout: PRELOAD_TIMEOUT,
-        memory_bytes_max: PRELOAD_MEMORY_BYTES_MAX,
-        output_bytes_max: PRELOAD_OUTPUT_BYTES_MAX,
-    };
-    let mut next = Some(first);
-    while let Some(Request { project, reply }) = next {
-        let begun = Instant::now();
-        let build = async {
-            let packages = Packages::of(&project, data, &base.component.digest).await?;
-            let files = Files::open(&project.dir, packages.dir.as_deref(), base.library.clone())?;
-            let entry = (project.entry.as_str(), &project.app);
-            let preloaded = sandbox.preload(&instrumented, &linked, Arc::new(files), entry, limits).await;
-            let preloaded = preloaded.map_err(|error| PythonError::of_preload(error, &packages))?;
-            let metadata = Metadata::parse(preloaded.document.as_bytes())?;
-            let component = ComponentBytes::new(preloaded.component)?.with_metadata(&metadata)?;
-            let app = DescribedApp { component, metadata };
-            Ok(Built { app, output: preloaded.output, took: begun.elapsed() })
-        };
-        // A client that has gone needs no reply.
-        let _ = reply.send(build.await);
-        next = requests.recv().await;
+        let cache = ArtifactCache::open(artifacts).map_err(CodeError::from)?;
+        let code = NativeCode::new(sandbox.clone(), cache, Compiler::new(compiler));
+        Ok(Self { data: data.to_owned(), base, sandbox, code })
     }
-    Ok(())
+
+    /// Serves builds with the requirements of the first one. Returns the first request with others.
+    async fn serve(&self, request: Request, requests: &mut mpsc::Receiver<Request>) -> Option<Request> {
+        let packages = match self.packages(&request.project).await {
+            Ok(packages) => packages,
+            Err(error) => return refuse(request, error, requests).await,
+        };
+        let base = self.base_with(&packages).await;
+        let ready = async {
+            let base = base?;
+            Ok::<_, PythonError>((self.link(&base).await?, base))
+        };
+        let (linked, base) = match ready.await {
+            Ok(ready) => ready,
+            Err(error) => return refuse(request, error, requests).await,
+        };
+        let instrumented = match instrument(&base) {
+            Ok((instrumented, _)) => instrumented,
+            Err(error) => return refuse(request, error.into(), requests).await,
+        };
+        let mut next = Some(request);
+        while let Some(Request { project, reply }) = next {
+            match self.packages(&project).await {
+                Ok(others) if others != packages => return Some(Request { project, reply }),
+                Ok(_) => {
+                    let _ = reply.send(self.build(&project, &packages, &instrumented, &linked).await);
+                }
+                Err(error) => {
+                    let _ = reply.send(Err(error));
+                }
+            }
+            next = requests.recv().await;
+        }
+        None
+    }
+
+    async fn packages(&self, project: &Project) -> Result<Packages, PythonError> {
+        Packages::of(project, &self.data, &self.base.component.digest).await
+    }
+
+    /// Returns the base with the modules of the requirements imported, so that a build imports those of the app alone.
+    async fn base_with(&self, packages: &Packages) -> Result<Bytes, PythonError> {
+        let plain = self.base.component.bytes.clone();
+        let Some(path) = packages.base() else { return Ok(plain) };
+        if let Ok(kept) = fs::read(&path) {
+            return Ok(kept.into());
+        }
+        let linked = self.link(&plain).await?;
+        let (instrumented, _) = instrument(&plain)?;
+        let files = Files::open(None, packages.dir.as_deref(), self.base.library.clone())?;
+        let modules = packages.modules();
+        let preloaded = self.sandbox.preload_modules(&instrumented, &linked, Arc::new(files), &modules, LIMITS).await;
+        let base = match preloaded {
+            Ok(base) => base,
+            Err(error) => {
+                // The app may need none of the modules that made this fail.
+                tracing::warn!(%error, "the requirements are imported with the app, which takes longer");
+                return Ok(plain);
+            }
+        };
+        write(&path, &base).map_err(|source| PythonError::Write { path, source })?;
+        Ok(base.into())
+    }
+
+    /// Compiles and links a base for the runs of a build.
+    async fn link(&self, base: &[u8]) -> Result<LinkedBase, PythonError> {
+        let (_, component) = instrument(base)?;
+        let compiled = self.code.compile(&ComponentBytes::new(component)?, NAME).await?;
+        Ok(self.sandbox.link_base(&compiled)?)
+    }
+
+    async fn build(
+        &self,
+        project: &Project,
+        packages: &Packages,
+        base: &InstrumentedBase<'_>,
+        linked: &LinkedBase,
+    ) -> Result<Built, PythonError> {
+        let begun = Instant::now();
+        let files = Files::open(Some(&project.dir), packages.dir.as_deref(), self.base.library.clone())?;
+        let entry = (project.entry.as_str(), &project.app);
+        let preloaded = self.sandbox.preload_app(base, linked, Arc::new(files), entry, LIMITS).await;
+        let preloaded = preloaded.map_err(|error| PythonError::of_preload(error, packages))?;
+        let metadata = Metadata::parse(preloaded.document.as_bytes())?;
+        let component = ComponentBytes::new(preloaded.component)?.with_metadata(&metadata)?;
+        let app = DescribedApp { component, metadata };
+        Ok(Built { app, output: preloaded.output, took: begun.elapsed() })
+    }
 }

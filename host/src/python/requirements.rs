@@ -24,7 +24,7 @@ const REMOVED: &str = "bireme-removed.txt";
 const BUILT_IN: &str = "bireme";
 
 /// Packages of an app.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Packages {
     /// Directory with the modules; `None` for an app without requirements.
     pub dir: Option<PathBuf>,
@@ -61,6 +61,25 @@ impl Packages {
         let removed = fs::read_to_string(dir.join(REMOVED));
         let removed = removed.map_err(|source| PythonError::Read { path: dir.join(REMOVED), source })?;
         Ok(Self { dir: Some(dir), removed: removed.lines().map(str::to_owned).collect() })
+    }
+
+    /// Returns the names of the modules at the top level.
+    pub(super) fn modules(&self) -> Vec<String> {
+        let Some(entries) = self.dir.as_ref().and_then(|dir| fs::read_dir(dir).ok()) else { return Vec::new() };
+        let module = |entry: fs::DirEntry| {
+            let name = entry.file_name().into_string().ok()?;
+            let is_package = entry.path().join("__init__.py").is_file();
+            let module = if is_package { Some(name.as_str()) } else { name.strip_suffix(".py") };
+            module.map(str::to_owned)
+        };
+        let mut modules: Vec<String> = entries.flatten().filter_map(module).collect();
+        modules.sort_unstable();
+        modules
+    }
+
+    /// Returns the file of a base that has imported them.
+    pub(super) fn base(&self) -> Option<PathBuf> {
+        Some(self.dir.as_ref()?.with_extension("wasm"))
     }
 
     /// Returns the native file that a failed import lacks: the one of a package that `text` names.

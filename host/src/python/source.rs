@@ -53,7 +53,7 @@ impl StandardLibrary {
 
 /// Files of one build, at most `SOURCES_BYTES_MAX` bytes in all.
 pub(super) struct Files {
-    app: Dir,
+    app: Option<Dir>,
     packages: Option<Dir>,
     standard: Arc<StandardLibrary>,
     room: AtomicU64,
@@ -62,7 +62,7 @@ pub(super) struct Files {
 impl Files {
     /// Opens the files of an app in `dir`, and of its requirements in `packages`.
     pub(super) fn open(
-        dir: &Path,
+        dir: Option<&Path>,
         packages: Option<&Path>,
         standard: Arc<StandardLibrary>,
     ) -> Result<Self, PythonError> {
@@ -70,14 +70,14 @@ impl Files {
             let opened = Dir::open_ambient_dir(dir, ambient_authority());
             opened.map_err(|source| PythonError::Read { path: dir.to_owned(), source })
         };
-        let packages = packages.map(open).transpose()?;
-        Ok(Self { app: open(dir)?, packages, standard, room: AtomicU64::new(SOURCES_BYTES_MAX) })
+        let (app, packages) = (dir.map(open).transpose()?, packages.map(open).transpose()?);
+        Ok(Self { app, packages, standard, room: AtomicU64::new(SOURCES_BYTES_MAX) })
     }
 
     /// Returns the directory with the files of a root.
     fn dir(&self, root: &str) -> Option<&Dir> {
         match root {
-            APP => Some(&self.app),
+            APP => self.app.as_ref(),
             PACKAGES => self.packages.as_ref(),
             _ => None,
         }
@@ -151,7 +151,7 @@ mod tests {
         std::fs::write(app.path().join("a.py"), "app").unwrap();
         std::fs::create_dir(app.path().join("folder")).unwrap();
         std::os::unix::fs::symlink(outside.path().join("secret.py"), app.path().join("link.py")).unwrap();
-        let files = Files::open(app.path(), None, library()).unwrap();
+        let files = Files::open(Some(app.path()), None, library()).unwrap();
         assert_eq!(files.read("app/a.py").unwrap(), "app");
         assert_eq!(files.read("std/json/tool/x.py").unwrap(), "json/tool/x.py");
         let up = format!("app/../{}/secret.py", outside.path().file_name().unwrap().to_string_lossy());
@@ -177,7 +177,7 @@ mod tests {
         let app = tempfile::tempdir().unwrap();
         std::fs::write(app.path().join("b.py"), "").unwrap();
         std::fs::create_dir(app.path().join("a")).unwrap();
-        let files = Files::open(app.path(), None, library()).unwrap();
+        let files = Files::open(Some(app.path()), None, library()).unwrap();
         assert_eq!(files.list("app").unwrap(), ["a/", "b.py"]);
         assert_eq!(files.list("app/a").unwrap(), [""; 0]);
         assert_eq!(files.list("std/json").unwrap(), ["__init__.py", "tool/"]);
@@ -191,7 +191,7 @@ mod tests {
         let app = tempfile::tempdir().unwrap();
         std::fs::write(app.path().join("large"), vec![0; SOURCE_BYTES_MAX as usize]).unwrap();
         std::fs::write(app.path().join("too-large"), vec![0; SOURCE_BYTES_MAX as usize + 1]).unwrap();
-        let files = Files::open(app.path(), None, library()).unwrap();
+        let files = Files::open(Some(app.path()), None, library()).unwrap();
         assert!(files.read("app/too-large").is_none());
         let reads = (0..20).filter(|_| files.read("app/large").is_some()).count() as u64;
         assert_eq!(reads, SOURCES_BYTES_MAX / SOURCE_BYTES_MAX);

@@ -51,7 +51,9 @@ pub(crate) use exchange::{Exchange, GuestBody, ResponseReceiver};
 pub(crate) use function_cache::FunctionCache;
 pub(crate) use invoke::{Attempt, Sandbox, SandboxError, redact};
 pub(crate) use log::CallLog;
-pub(crate) use preload::{AppInfo, LoadFailure, PreloadError, PreloadLimits, SourceFiles, instrument};
+pub(crate) use preload::{
+    AppInfo, InstrumentedBase, LinkedBase, LoadFailure, PreloadError, PreloadLimits, SourceFiles, instrument,
+};
 pub use program::{FunctionRef, Program, ProgramError};
 pub(crate) use services::{BoxFuture, Functions, MapOutcome, OutcomeReader, Services, SpawnedMap, SpawnedProgress};
 pub use services::{MapRun, Order};

@@ -15,7 +15,7 @@ mod state;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use wasmtime::component::{ComponentType, Instance, InstancePre, Lift, Linker, Lower};
+use wasmtime::component::{ComponentExportIndex, ComponentType, Instance, InstancePre, Lift, Linker, Lower};
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wizer::{ComponentContext, Wizer};
@@ -72,8 +72,15 @@ pub(crate) struct LoadFailure {
     pub missing: Option<String>,
 }
 
+/// A component of an instance's state.
+struct Preloaded<R> {
+    component: Vec<u8>,
+    result: R,
+    output: String,
+}
+
 /// A component with an app's modules.
-pub(crate) struct Preloaded {
+pub(crate) struct PreloadedApp {
     pub component: Vec<u8>,
     /// The app's metadata.
     pub document: String,
@@ -120,14 +127,55 @@ impl Sandbox {
     }
 
     /// Loads `module` of `files` in a fresh instance, and returns what has become of the base.
-    pub(crate) async fn preload(
+    pub(crate) async fn preload_app(
         &self,
         base: &InstrumentedBase<'_>,
         linked: &LinkedBase,
         files: Arc<dyn SourceFiles>,
         (module, app): (&str, &AppInfo),
         limits: PreloadLimits,
-    ) -> Result<Preloaded, PreloadError> {
+    ) -> Result<PreloadedApp, PreloadError> {
+        let load = async |store: &mut Store<PreloadState>, instance: &Instance| {
+            let load = export(store, instance, "load")?;
+            let load =
+                instance.get_typed_func::<(&str, &AppInfo), (Result<String, LoadFailure>,)>(&mut *store, load)?;
+            Ok(load.call_async(&mut *store, (module, app)).await?.0)
+        };
+        let Preloaded { component, result, output } = self.preload(base, linked, files, limits, load).await?;
+        Ok(PreloadedApp { component, document: result.map_err(PreloadError::Load)?, output })
+    }
+
+    /// Imports modules of `files` ahead of an app, those that can be imported, and returns what has become of the base.
+    pub(crate) async fn preload_modules(
+        &self,
+        base: &InstrumentedBase<'_>,
+        linked: &LinkedBase,
+        files: Arc<dyn SourceFiles>,
+        modules: &[String],
+        limits: PreloadLimits,
+    ) -> Result<Vec<u8>, PreloadError> {
+        let preload = async |store: &mut Store<PreloadState>, instance: &Instance| {
+            let preload = export(store, instance, "preload")?;
+            let preload =
+                instance.get_typed_func::<(&[String],), (Vec<(String, LoadFailure)>,)>(&mut *store, preload)?;
+            Ok(preload.call_async(&mut *store, (modules,)).await?.0)
+        };
+        let preloaded = self.preload(base, linked, files, limits, preload).await?;
+        for (module, failure) in preloaded.result {
+            tracing::debug!(module, reason = failure.message, "a module of the requirements cannot be imported");
+        }
+        Ok(preloaded.component)
+    }
+
+    /// Runs `load` in a fresh instance, and makes a component of the instance's state.
+    async fn preload<R>(
+        &self,
+        base: &InstrumentedBase<'_>,
+        linked: &LinkedBase,
+        files: Arc<dyn SourceFiles>,
+        limits: PreloadLimits,
+        load: impl AsyncFnOnce(&mut Store<PreloadState>, &Instance) -> wasmtime::Result<R>,
+    ) -> Result<Preloaded<R>, PreloadError> {
         let output = Output::new(limits.output_bytes_max);
         let state = PreloadState::new(files, &output, limits.memory_bytes_max);
         let mut store = Store::new(self.engine(), state);
@@ -138,37 +186,27 @@ impl Sandbox {
         set_deadline(&mut store, deadline);
         let run = async {
             let instance = linked.0.instantiate_async(&mut store).await?;
-            let loaded = load(&mut store, &instance, module, app).await?;
-            Ok((instance, loaded))
+            let result = load(&mut store, &instance).await?;
+            Ok((instance, result))
         };
-        let ran = match tokio::time::timeout_at(deadline.into(), run).await {
+        let (instance, result) = match tokio::time::timeout_at(deadline.into(), run).await {
             Err(_) => return Err(PreloadError::Timeout(limits.timeout)),
             Ok(ran) => ran.map_err(|error| failure(&error, &limits))?,
         };
-        let (instance, loaded) = ran;
-        let output = output.into_text();
-        let document = loaded.map_err(PreloadError::Load)?;
         // The instance runs no code of the author's from here on.
         store.set_epoch_deadline(u64::MAX / 2);
         store.data_mut().limiter.lift();
         let mut access = Access { store: &mut store, instance };
         let component = base.wizer.snapshot_component(&base.context, &mut access).await.map_err(PreloadError::Base)?;
-        Ok(Preloaded { component, document, output })
+        Ok(Preloaded { component, result, output: output.into_text() })
     }
 }
 
-/// Calls the loader; the inner error is a module's.
-async fn load(
-    store: &mut Store<PreloadState>,
-    instance: &Instance,
-    module: &str,
-    app: &AppInfo,
-) -> wasmtime::Result<Result<String, LoadFailure>> {
+/// Returns a function of the loader.
+fn export(store: &mut Store<PreloadState>, instance: &Instance, name: &str) -> wasmtime::Result<ComponentExportIndex> {
     let interface = instance.get_export_index(&mut *store, None, LOADER);
-    let export = interface.and_then(|at| instance.get_export_index(&mut *store, Some(&at), "load"));
-    let export = export.ok_or_else(|| wasmtime::format_err!("it has no export `{LOADER}`"))?;
-    let function = instance.get_typed_func::<(&str, &AppInfo), (Result<String, LoadFailure>,)>(&mut *store, export)?;
-    Ok(function.call_async(&mut *store, (module, app)).await?.0)
+    let export = interface.and_then(|at| instance.get_export_index(&mut *store, Some(&at), name));
+    export.ok_or_else(|| wasmtime::format_err!("it has no export `{name}` of `{LOADER}`"))
 }
 
 fn failure(error: &wasmtime::Error, limits: &PreloadLimits) -> PreloadError {
