@@ -19,7 +19,7 @@ from bireme._sdk.describe import describe
 from bireme._sdk.dispatch import invoke, to_stderr
 from bireme._sdk.failure import Failure, one_line
 from bireme._sdk.function import Entry
-from bireme._sdk.host import use, wasm
+from bireme._sdk.host import use, wasm, wasm_web
 from componentize_py_types import Err
 from wit_world import exports
 from wit_world.exports import loader as wit_loader
@@ -99,11 +99,10 @@ def _load_error(error: BaseException) -> wit_loader.LoadError:
     return wit_loader.LoadError(message, traceback, missing)
 
 
-def _begin(function: str) -> None:
+def _begin(entry: Entry | None) -> None:
     """Gives a call its own random numbers, and its secrets as environment variables."""
     # The snapshot's state is the same in each instance.
     random.seed()
-    entry = _entries.get(function)
     if entry is not None and entry.attributes.get("secrets"):
         os.environ.update(environment.get_environment())
 
@@ -113,7 +112,7 @@ class Handler(exports.Handler):
 
     def invoke(self, function: str, input: wasm.Payload) -> object:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Runs one function."""
-        _begin(function)
+        _begin(_entries.get(function))
         try:
             return wasm.payload_to(invoke(_entries, function, wasm.payload_of(input), to_stderr))
         except Failure as failure:
@@ -135,6 +134,10 @@ class IncomingHandler(exports.IncomingHandler):
 
     def handle(self, request: object, response_out: object) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Answers one request."""
+        try:
+            wasm_web.serve(_entries, request, response_out, to_stderr, _begin)
+        finally:
+            sys.stdout.flush()
 
 
 use(wasm.WasmHost())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,21 +12,30 @@ if TYPE_CHECKING:
         Bytes as Bytes,
         Cron as Cron,
         Failure as Failure,
+        Html as Html,
         Period as Period,
+        Problem as Problem,
+        Redirect as Redirect,
+        Request as Request,
+        Response as Response,
         Retries as Retries,
+        Stream as Stream,
         config as config,
         context as context,
+        http as http,
         kv as kv,
         log as log,
         model as model,
         secret as secret,
+        testing as testing,
         warm as warm,
+        web as web,
     )
 
 
 def __getattr__(name: str) -> Any:
-    from . import _sdk
-
-    if name in _sdk.__all__:
-        return getattr(_sdk, name)
+    # By its full name: `from . import _sdk` would come back here.
+    sdk = importlib.import_module("bireme._sdk")
+    if name in sdk.__all__:
+        return getattr(sdk, name)
     raise AttributeError(f"module `bireme` has no attribute `{name}`")

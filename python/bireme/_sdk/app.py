@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import sys
 import types
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from . import attributes
-from .attributes import Batched, BatchedLike, RetriesLike, ScheduleLike
+from .attributes import BatchedLike, RetriesLike, ScheduleLike
 from .function import BatchedFunction, Entry, Function, namespace_of
 from .units import Duration, Size
+from .web import route as routes
+from .web.entry import WebEntry
+from .words import names, nearest
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -115,10 +118,56 @@ class App:
 
         return register
 
+    def web(
+        self,
+        route: str,
+        /,
+        *,
+        timeout: Duration | None = None,
+        memory: Size | None = None,
+        concurrency: int | None = None,
+        outbound: Sequence[str] = (),
+        models: Sequence[str] = (),
+        tokens: int | None = None,
+        tokens_per_day: int | None = None,
+        secrets: Sequence[str] = (),
+        config: Sequence[str] = (),
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Makes a plain function answer HTTP requests.
+
+        `route` is a method and a path below the app: ``"GET /pages/{id}"``. A parameter of the function whose name stands
+        between braces is that part of the path; ``{*rest}`` at the end takes all that is left, ``*`` for the method takes
+        every method. The module `web` has the other parameters and the results. The other attributes are those of
+        `function`.
+        """
+        if not isinstance(route, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError('`app.web` takes a route: write `@app.web("GET /pages/{id}")`')
+        routes.read(route)
+        read = attributes.read(
+            route=route,
+            timeout=timeout,
+            memory=memory,
+            concurrency=concurrency,
+            outbound=outbound,
+            models=models,
+            tokens=tokens,
+            tokens_per_day=tokens_per_day,
+            secrets=secrets,
+            config=config,
+        )
+
+        def register(function: Callable[P, R]) -> Callable[P, R]:
+            if not isinstance(function, types.FunctionType):
+                raise TypeError(f"@app.web decorates a function, not {function!r}")
+            self.add(WebEntry(self, function, read, namespace_of(function, 1)))
+            return cast("Callable[P, R]", function)
+
+        return register
+
     def _register(self, function: Callable[..., Any], read: dict[str, Any], depth: int) -> Any:
         if not isinstance(function, types.FunctionType):
             raise TypeError(f"@app.function decorates a function, not {function!r}")
-        entry = Entry(function, read, namespace_of(function, depth))
+        entry = Entry(self, function, read, namespace_of(function, depth))
         self.add(entry)
         if "batched" in read:
             if "schedule" in read:
@@ -184,13 +233,9 @@ _ELSEWHERE = {
 
 def unknown_attribute(name: str) -> str:
     """Returns the words for an attribute that there is not."""
-    from .words import nearest, names
-
     if name in _ELSEWHERE:
         return f"unknown attribute `{name}`: {_ELSEWHERE[name]}"
     near = nearest(name, _KNOWN)
     there = names(known for known in _KNOWN if known != "route")
     return f"unknown attribute `{name}`; {f'did you mean `{near}`? ' if near else ''}there are {there}"
 
-
-__all__ = ["APPS", "App", "Awaitable", "Batched", "cast"]

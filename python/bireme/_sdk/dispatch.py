@@ -32,15 +32,22 @@ def invoke(entries: Mapping[str, Entry], name: str, payload: Payload, report: Ca
     return entry.signature.output(run(entry.function, args, kwargs, report))
 
 
-def run(function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any], report: Callable[[str], None]) -> Any:
-    """Calls the author's function; whatever leaves it becomes a `Failure`."""
+def run(
+    function: Callable[..., Any],
+    args: list[Any],
+    kwargs: dict[str, Any],
+    report: Callable[[str], None],
+    *,
+    keeps_generators: bool = False,
+) -> Any:
+    """Calls the author's function; whatever leaves it becomes a `Failure`, with the error as its cause."""
     try:
         value = function(*args, **kwargs)
         if inspect.iscoroutine(value):
             from .coroutines import run_coroutine
 
             value = run_coroutine(value)
-        if inspect.isgenerator(value):
+        if inspect.isgenerator(value) and not keeps_generators:
             value = list(value)
         return value
     except BaseException as error:
@@ -51,7 +58,7 @@ def failed(error: BaseException, report: Callable[[str], None]) -> Failure:
     """Returns the failure of an exception, and reports its traceback unless the author chose the words."""
     if isinstance(error, GeneratorExit):
         raise error
-    if not isinstance(error, Failure):
+    if not isinstance(error, Failure) and not getattr(error, "is_answer", False):
         report(frames.text(error))
     return of_exception(error, frames.lines(error))
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, TypeVar, cast
-
-from typing import ParamSpec
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from . import maps, spawns
-from .failure import Failure
 from .frames import place_of_caller
 from .host import host
 from .payload import Payload
 from .signature import Signature
+
+if TYPE_CHECKING:
+    from .app import App
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,19 +27,23 @@ O = TypeVar("O")
 class Entry:
     """What the host and the document know of a function."""
 
-    def __init__(self, function: Callable[..., Any], attributes: dict[str, Any], namespace: Mapping[str, Any]) -> None:
+    def __init__(
+        self, app: App, function: Callable[..., Any], attributes: dict[str, Any], namespace: Mapping[str, Any]
+    ) -> None:
+        self.app = app
         self.function = function
         self.name = function.__name__
         self.attributes = attributes
         self.place = place_of_caller()
-        self._namespace = namespace
+        #: Names around a function that was defined within another one.
+        self.namespace = namespace
         self.doc = inspect.cleandoc(function.__doc__) if function.__doc__ else ""
 
     @functools.cached_property
     def signature(self) -> Signature:
         """Parameters and result. `TypeError` where a type has no form in JSON."""
         try:
-            return Signature(self.function, self._namespace, "batched" in self.attributes)
+            return Signature(self.function, self.namespace, "batched" in self.attributes)
         except TypeError as error:
             raise TypeError(f"{self.place}: {error}" if self.place else str(error)) from None
 
@@ -71,10 +76,10 @@ class Caller(Generic[R]):
         return f"<function `{self.entry.name}` of a Bireme app>"
 
     def _call(self, payload: Payload) -> R:
-        return cast(R, self.entry.signature.value(host().call(self.entry.name, payload)))
+        return cast(R, self.entry.signature.value(host().call(self.entry, payload)))
 
     def _spawn(self, payload: Payload) -> spawns.Spawned[R]:
-        return spawns.Spawned(host().spawn(self.entry.name, payload), self.entry)
+        return spawns.Spawned(host().spawn(self.entry, payload), self.entry)
 
     def starmap(
         self, inputs: Iterable[Iterable[Any]], *, ordered: bool = True, return_exceptions: bool = False
@@ -100,7 +105,7 @@ class Caller(Generic[R]):
 
     def spawn_map(self, inputs: Iterable[Any]) -> spawns.MapHandle[R]:
         """Is `map` on the host's disk: it outlives this call and a restart of the host."""
-        handle = spawns.MapHandle[R](host().spawn_map(self.entry.name), self.entry)
+        handle = spawns.MapHandle[R](host().spawn_map(self.entry), self.entry)
         handle.extend(inputs)
         handle.close()
         return handle
@@ -154,11 +159,7 @@ class BatchedFunction(Caller[O], Generic[I, O]):
 
 def namespace_of(function: types.FunctionType, depth: int) -> Mapping[str, Any]:
     """Returns the names around a function that was defined within another one; types of its hints may be there."""
-    import sys
-
     if "<locals>" not in function.__qualname__:
         return {}
     return dict(sys._getframe(depth + 1).f_locals)  # pyright: ignore[reportPrivateUsage]
 
-
-__all__ = ["BatchedFunction", "Caller", "Entry", "Failure", "Function", "namespace_of"]

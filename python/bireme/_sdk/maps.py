@@ -11,7 +11,7 @@ from .payload import Payload
 
 if TYPE_CHECKING:
     from .function import Entry
-    from .host.api import MapRun
+    from .host.api import MapRun, Order
 
 R = TypeVar("R")
 
@@ -25,7 +25,7 @@ class Map(Iterator[R], Generic[R]):
     def __init__(self, entry: Entry, inputs: Iterator[Payload], ordered: bool, return_exceptions: bool) -> None:
         self._entry = entry
         self._inputs = inputs
-        self._order = "input" if ordered else "completion"
+        self._order: Order = "input" if ordered else "completion"
         self._keeps = return_exceptions
         self._run: MapRun | None = None
         self._ahead: list[Payload] = []
@@ -50,7 +50,7 @@ class Map(Iterator[R], Generic[R]):
     def _turn(self) -> None:
         """Feeds the host as much as it takes, then waits for outcomes."""
         if self._run is None:
-            self._run = host().map(self._entry.name, "input" if self._order == "input" else "completion")
+            self._run = host().map(self._entry, self._order)
         run = self._run
         while not self._is_fed:
             while len(self._ahead) < _AHEAD and (payload := next(self._inputs, None)) is not None:

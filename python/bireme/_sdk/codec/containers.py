@@ -39,6 +39,10 @@ class ListCodec(Codec):
                 items.append(decode(item))
         except Misfit as error:
             raise error.at(len(items)) from None
+        return self.make(items)
+
+    def make(self, items: list[Any]) -> Any:
+        """Returns decoded items as the type itself."""
         try:
             return items if self._make is list else self._make(items)
         except TypeError as error:

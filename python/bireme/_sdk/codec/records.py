@@ -77,10 +77,14 @@ class RecordCodec(Codec):
         if not self.required <= out.keys():
             missing = [name for name in self.fields if name in self.required and name not in out]
             raise Misfit(f"missing field {names(missing)} of `{self.name}`")
+        return self.make(out)
+
+    def make(self, fields: dict[str, Any]) -> Any:
+        """Returns decoded fields as the type itself."""
         if self._is_dict:
-            return out
+            return fields
         try:
-            return self._make(**out)
+            return self._make(**fields)
         except Misfit:
             raise
         except ValueError as error:

@@ -6,11 +6,11 @@ Everything is imported here, at the top: nothing can be once the snapshot of an 
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from ..failure import Failure
+from ..function import Entry
 from ..kv import Error as KvError
 from ..models import Error as ModelError
 from ..payload import Payload
@@ -19,25 +19,29 @@ from .api import Answer, CallInfo, HttpError, Level, Order, Outcome, Progress, R
 
 T = TypeVar("T")
 
+# The imports of `wit/` have no stubs, so everything that comes from them is `Any`.
 
-def _wit(name: str) -> Any:
+
+def wit(name: str) -> Any:
+    """Returns a module of the bindings."""
     return importlib.import_module(f"wit_world.imports.{name}")
 
 
-_types = _wit("bireme_host_types")
-_functions = _wit("functions")
-_context = _wit("context")
-_inference = _wit("inference")
-_config = _wit("wasi_config_store")
-_store = _wit("wasi_keyvalue_store")
-_atomics = _wit("atomics")
-_batch = _wit("batch")
-_buckets = _wit("buckets")
-_http = _wit("wasi_http_types")
-_outgoing = _wit("outgoing_handler")
-_streams = _wit("streams")
-_poll = _wit("poll")
-_clock = _wit("monotonic_clock")
+_types = wit("bireme_host_types")
+_functions = wit("functions")
+_context = wit("context")
+_inference = wit("inference")
+_config = wit("wasi_config_store")
+_store = wit("wasi_keyvalue_store")
+_atomics = wit("atomics")
+_batch = wit("batch")
+_buckets = wit("buckets")
+_http = wit("wasi_http_types")
+_outgoing = wit("outgoing_handler")
+_streams = wit("streams")
+_poll = wit("poll")
+_clock = wit("monotonic_clock")
+_environment = wit("environment")
 _values = importlib.import_module("componentize_py_types")
 Ok: Any = _values.Ok
 Err: type[Exception] = _values.Err
@@ -397,14 +401,14 @@ def _overflow(overflow: str) -> Any:
 class WasmHost:
     """The host's own imports."""
 
-    def call(self, function: str, payload: Payload) -> Payload:
-        return payload_of(_of_host(lambda: _functions.call(function, payload_to(payload))))
+    def call(self, entry: Entry, payload: Payload) -> Payload:
+        return payload_of(_of_host(lambda: _functions.call(entry.name, payload_to(payload))))
 
-    def map(self, function: str, order: Order) -> _MapRun:
-        return _MapRun(_of_host(lambda: _functions.MapRun.start(function, _order(order))))
+    def map(self, entry: Entry, order: Order) -> _MapRun:
+        return _MapRun(_of_host(lambda: _functions.MapRun.start(entry.name, _order(order))))
 
-    def spawn(self, function: str, payload: Payload) -> str:
-        return str(_of_host(lambda: _functions.spawn(function, payload_to(payload))))
+    def spawn(self, entry: Entry, payload: Payload) -> str:
+        return str(_of_host(lambda: _functions.spawn(entry.name, payload_to(payload))))
 
     def get(self, call_id: str, wait_ms: int) -> Result | None:
         ended = _of_host(lambda: _functions.get(call_id, wait_ms))
@@ -413,8 +417,8 @@ class WasmHost:
     def cancel(self, call_id: str) -> bool:
         return bool(_of_host(lambda: _functions.cancel(call_id)))
 
-    def spawn_map(self, function: str) -> _SpawnedMap:
-        return _SpawnedMap(_of_host(lambda: _functions.SpawnedMap.start(function)))
+    def spawn_map(self, entry: Entry) -> _SpawnedMap:
+        return _SpawnedMap(_of_host(lambda: _functions.SpawnedMap.start(entry.name)))
 
     def open_map(self, map_id: str) -> _SpawnedMap:
         return _SpawnedMap(_of_host(lambda: _functions.SpawnedMap.open(map_id)))
@@ -447,7 +451,8 @@ class WasmHost:
             raise OSError(f"the host cannot read the configuration: {getattr(error, 'value').value}") from None
 
     def secret(self, name: str) -> str | None:
-        return os.environ.get(name)
+        # The environment is that of the snapshot; the host's own is the call's.
+        return dict(_environment.get_environment()).get(name)
 
     def bucket(self, name: str) -> _Bucket:
         return _Bucket(_of_kv(lambda: _store.open(name)))
