@@ -9,7 +9,9 @@ True
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
+
+from ._shapes import array_of
 
 if TYPE_CHECKING:
     from ._client.receipt import Receipt
@@ -30,6 +32,7 @@ __all__ = [
 
 # Characters of a text from the host that an error shows.
 _SHOWN_MAX = 4_000
+_CAUSES_MAX = 16
 
 
 class Error(Exception):
@@ -197,8 +200,7 @@ def error_of(
     """Makes the error that a problem document, or the failure in a line of a map, describes."""
     code = _text(document.get("code")) or "unavailable"
     message = _text(document.get("detail")) or _text(document.get("message")) or code
-    causes: Any = document.get("causes")
-    shown = [_text(cause) for cause in cast("list[Any]", causes)[:16]] if isinstance(causes, list) else []
+    shown = [_text(cause) for cause in array_of(document.get("causes"))[:_CAUSES_MAX]]
     explain = _text(document.get("explain"))
     hint = _HINTS.get(code) or (f"`{explain}` says more" if explain else None)
     return _KINDS.get(code, Error)(

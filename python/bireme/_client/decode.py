@@ -14,7 +14,9 @@ import functools
 import keyword
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, Optional, cast
+from typing import Any, Optional
+
+from .._shapes import is_array, is_object, object_of
 
 Decoder = Callable[[Any], Any]
 Schema = Mapping[str, Any]
@@ -25,40 +27,35 @@ _NAME_LEN_MAX = 128
 
 def decoder_of(schema: Any) -> Optional[Decoder]:
     """Returns the decoder of an output; none where JSON's own values are right."""
-    if not isinstance(schema, Mapping):
-        return None
-    root = cast(Schema, schema)
-    return _Builder(root).build(root, None, 0)
+    return _Builder(schema).build(schema, None, 0) if is_object(schema) else None
 
 
 def is_bytes(schema: Any) -> bool:
     """Whether an input or output is raw bytes with a media type of their own."""
-    return isinstance(schema, Mapping) and cast(Schema, schema).get("format") == "binary"
+    return object_of(schema).get("format") == "binary"
 
 
 class _Builder:
     def __init__(self, root: Schema) -> None:
-        definitions: Any = root.get("$defs") or root.get("definitions")
-        self.definitions: Schema = cast(Schema, definitions) if isinstance(definitions, Mapping) else {}
+        self.definitions = object_of(root.get("$defs") or root.get("definitions"))
         #: By name; `None` while it is built, which is a type that contains itself.
         self.built: dict[str, Optional[Decoder]] = {}
 
     def build(self, schema: Any, name: str | None, depth: int) -> Optional[Decoder]:
-        if not isinstance(schema, Mapping) or depth > _DEPTH_MAX:
+        if not is_object(schema) or depth > _DEPTH_MAX:
             return None
-        schema = cast(Schema, schema)
         reference: Any = schema.get("$ref")
         if isinstance(reference, str):
             return self.reference(reference, depth)
         for key in ("anyOf", "oneOf", "allOf"):
             parts: Any = schema.get(key)
-            if isinstance(parts, list):
-                others = [part for part in cast("list[Any]", parts) if part != {"type": "null"}]
+            if is_array(parts):
+                others = [part for part in parts if part != {"type": "null"}]
                 # Of a choice between several types nothing tells which one a value is.
                 return _unless_none(self.build(others[0], name, depth + 1)) if len(others) == 1 else None
         kind: Any = schema.get("type")
-        if isinstance(kind, list):
-            kinds = [one for one in cast("list[Any]", kind) if one != "null"]
+        if is_array(kind):
+            kinds = [one for one in kind if one != "null"]
             kind = kinds[0] if len(kinds) == 1 else None
         if kind == "string":
             return _unless_none(_text_decoder(schema))
@@ -90,28 +87,22 @@ class _Builder:
         item = self.build(schema.get("items"), None, depth + 1)
         if item is None:
             return None
-        return lambda value: [item(one) for one in cast("list[Any]", value)] if isinstance(value, list) else value
+        return lambda value: [item(one) for one in value] if is_array(value) else value
 
     def object(self, schema: Schema, name: str | None, depth: int) -> Optional[Decoder]:
-        properties: Any = schema.get("properties")
+        members = object_of(schema.get("properties"))
         title: Any = schema.get("title") or name
-        if isinstance(properties, Mapping) and isinstance(title, str):
-            members = cast(Schema, properties)
-            if _is_name(title) and all(_is_name(key) for key in members) and members:
-                decoders = {key: self.build(part, None, depth + 1) for key, part in members.items()}
-                return _record_decoder(record(title, tuple(members)), decoders)
-        if isinstance(properties, Mapping) and properties:
-            members = cast(Schema, properties)
+        if members:
             decoders = {key: self.build(part, None, depth + 1) for key, part in members.items()}
+            if isinstance(title, str) and _is_name(title) and all(_is_name(key) for key in members):
+                return _record_decoder(record(title, tuple(members)), decoders)
             return _members_decoder({key: one for key, one in decoders.items() if one is not None})
         value_decoder = self.build(schema.get("additionalProperties"), None, depth + 1)
         if value_decoder is None:
             return None
 
         def decode(value: Any) -> Any:
-            if not isinstance(value, dict):
-                return value
-            return {key: value_decoder(one) for key, one in cast("dict[str, Any]", value).items()}
+            return {key: value_decoder(one) for key, one in value.items()} if is_object(value) else value
 
         return decode
 
@@ -121,12 +112,10 @@ def _members_decoder(decoders: dict[str, Decoder]) -> Optional[Decoder]:
         return None
 
     def decode(value: Any) -> Any:
-        if isinstance(value, dict):
-            members = cast("dict[str, Any]", value)
+        if is_object(value):
             for key, decoder in decoders.items():
-                if key in members:
-                    members[key] = decoder(members[key])
-            return members
+                if key in value:
+                    value[key] = decoder(value[key])
         return value
 
     return decode
@@ -136,12 +125,11 @@ def _record_decoder(kind: type[Any], decoders: dict[str, Optional[Decoder]]) -> 
     steps = tuple(decoders.items())
 
     def decode(value: Any) -> Any:
-        if not isinstance(value, dict):
+        if not is_object(value):
             return value
-        members = cast("dict[str, Any]", value)
         fields: dict[str, Any] = {}
         for key, decoder in steps:
-            part = members.get(key)
+            part = value.get(key)
             fields[key] = part if decoder is None or part is None else decoder(part)
         return kind(**fields)
 

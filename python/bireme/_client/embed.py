@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import sys
 from array import array
 from collections.abc import Sequence
-from typing import Any, Final, Union, cast
+from typing import Any, Final, Union
 
-from ..errors import BadAnswer
+from .._shapes import is_array, is_object, object_of
+from ..errors import BadAnswer, error_of
 from .host import Host, default_host
 from .jsontext import JSON, document, dumps
 
@@ -56,11 +58,11 @@ def _request(host: Host, texts: list[str], model: str, dimensions: int | None) -
     if answer.status >= 400:
         raise openai_error(host, answer.status, answer.data, answer)
     data: Any = document(answer.data).get("data")
-    if not isinstance(data, list) or len(cast("list[Any]", data)) != len(texts):
+    if not is_array(data) or len(data) != len(texts):
         raise BadAnswer(f"the answer has not one embedding for each of {len(texts)} texts")
     rows: list[bytes] = []
-    for item in cast("list[Any]", data):
-        text: Any = cast("dict[str, Any]", item).get("embedding") if isinstance(item, dict) else None
+    for item in data:
+        text: Any = object_of(item).get("embedding")
         try:
             rows.append(base64.b64decode(text, validate=True))
         except (TypeError, ValueError):
@@ -72,20 +74,16 @@ def _request(host: Host, texts: list[str], model: str, dimensions: int | None) -
 
 def openai_error(host: Host, status: int, data: bytes, answer: Any) -> Exception:
     """Returns the error of a path of `/v1`, which has OpenAI's form."""
-    from ..errors import error_of
-
     try:
         described: Any = document(data).get("error")
     except BadAnswer:
         described = None
-    if not isinstance(described, dict):
-        return host.error(answer)
-    return error_of(cast("dict[str, Any]", described), status=status)
+    return error_of(described, status=status) if is_object(described) else host.error(answer)
 
 
 def _vectors(rows: list[bytes]) -> Any:
     try:
-        import numpy
+        numbers: Any = importlib.import_module("numpy")
     except ImportError:
         vectors: list[array[float]] = []
         for row in rows:
@@ -94,7 +92,6 @@ def _vectors(rows: list[bytes]) -> Any:
                 vector.byteswap()
             vectors.append(vector)
         return vectors
-    numbers: Any = numpy
     if not rows:
         return numbers.zeros((0, 0), dtype=numbers.float32)
     flat = numbers.frombuffer(b"".join(rows), dtype="<f4").astype(numbers.float32)

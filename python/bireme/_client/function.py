@@ -14,7 +14,7 @@ from .map_run import MapRun
 from .maps import Map
 from .outcome import Outcome
 from .receipt import Receipt
-from .signature import Signature
+from .signature import Arguments, Signature
 
 R = TypeVar("R")
 Priority = Literal["high", "normal", "low"]
@@ -131,31 +131,24 @@ class Function(Generic[R]):
         puts it in the place of its result. The map is on the host's disk: it goes on when the host is restarted, and
         `Map.from_id` finds it when this program ends. Leaving the loop early cancels it.
         """
-        if not inputs:
-            raise TypeError("map() needs the inputs, one iterable for each argument")
-        lines = (self._signature.line((one,), {}) for one in inputs[0]) if len(inputs) == 1 else self._lines(zip(*inputs))
-        return self._run(lines, ordered, return_exceptions, progress, _length(inputs))
+        return self._run(self._signature.lines(inputs), ordered, return_exceptions, progress, length_of(inputs))
 
     def starmap(
         self,
-        inputs: Iterable[Union[tuple[Any, ...], Mapping[str, Any]]],
+        inputs: Iterable[Arguments],
         *,
         ordered: bool = True,
         return_exceptions: bool = False,
         progress: bool = True,
     ) -> MapRun[R]:
         """Is `map` for inputs that are tuples of arguments, or mappings of arguments by name."""
-        return self._run(self._lines(inputs), ordered, return_exceptions, progress, _length((inputs,)))
+        lines = self._signature.star_lines(inputs)
+        return self._run(lines, ordered, return_exceptions, progress, length_of((inputs,)))
 
     def for_each(self, *inputs: Iterable[Any], ignore_exceptions: bool = False, progress: bool = True) -> None:
         """Is `map` without results."""
         for _ in self.map(*inputs, ordered=False, return_exceptions=ignore_exceptions, progress=progress):
             pass
-
-    def _lines(self, inputs: Iterable[Union[tuple[Any, ...], Mapping[str, Any]]]) -> Iterable[bytes]:
-        line = self._signature.line
-        for one in inputs:
-            yield line((), dict(one)) if isinstance(one, Mapping) else line(tuple(one), {})
 
     def _run(
         self, lines: Iterable[bytes], ordered: bool, return_exceptions: bool, progress: bool, length: int | None
@@ -170,11 +163,15 @@ class Function(Generic[R]):
 
     def spawn_map(self, *inputs: Iterable[Any], progress: bool = True) -> Map[R]:
         """Is `map` that goes on by itself: returns once every input is on the host's disk."""
-        if not inputs:
-            raise TypeError("spawn_map() needs the inputs, one iterable for each argument")
+        return self._spawn_map(self._signature.lines(inputs), length_of(inputs), progress)
+
+    def spawn_starmap(self, inputs: Iterable[Arguments], *, progress: bool = True) -> Map[R]:
+        """Is `spawn_map` for inputs that are tuples of arguments, or mappings of arguments by name."""
+        return self._spawn_map(self._signature.star_lines(inputs), length_of((inputs,)), progress)
+
+    def _spawn_map(self, lines: Iterable[bytes], length: int | None, progress: bool) -> Map[R]:
         created = self._create_map()
-        lines = (self._signature.line((one,), {}) for one in inputs[0]) if len(inputs) == 1 else self._lines(zip(*inputs))
-        created.send(lines, length=_length(inputs), progress=progress)
+        created.send(lines, length=length, progress=progress)
         return created
 
     def amap(
@@ -204,7 +201,8 @@ def new_key() -> str:
     return os.urandom(16).hex()
 
 
-def _length(inputs: tuple[Iterable[Any], ...]) -> int | None:
+def length_of(inputs: tuple[Iterable[Any], ...]) -> int | None:
+    """Returns how many inputs there will be, where the iterables know."""
     try:
         return min(len(cast("list[Any]", one)) for one in inputs)
     except TypeError:

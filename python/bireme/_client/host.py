@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Any, NoReturn, Optional, cast
+from typing import Any, NoReturn, Optional
 from urllib.parse import quote
 
+from .._shapes import array_of, is_array, is_object, object_of
 from ..errors import BadAnswer, NotFound, error_of
 from . import address
 from .connection import Answer, Stream, Transport
@@ -98,11 +99,11 @@ class Host:
 
     def apps(self) -> dict[str, list[str]]:
         """Lists the live apps of the host with the names of their functions."""
-        apps: Any = self.document("GET", "/api/v1/apps").get("apps")
         found: dict[str, list[str]] = {}
-        for app in cast("list[dict[str, Any]]", apps) if isinstance(apps, list) else []:
+        for app in map(object_of, array_of(self.document("GET", "/api/v1/apps").get("apps"))):
             if app.get("state") == "live":
-                found[str(app.get("name"))] = [str(function.get("name")) for function in app.get("functions") or []]
+                functions = map(object_of, array_of(app.get("functions")))
+                found[str(app.get("name"))] = [str(function.get("name")) for function in functions]
         return found
 
     def close(self) -> None:
@@ -112,11 +113,10 @@ class Host:
 
 def functions_of(described: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Returns the functions of an app's description."""
-    metadata: Any = described.get("metadata")
-    functions: Any = cast("dict[str, Any]", metadata).get("functions") if isinstance(metadata, dict) else None
-    if not isinstance(functions, list):
+    functions: Any = object_of(described.get("metadata")).get("functions")
+    if not is_array(functions):
         raise BadAnswer("the description of the app has no functions")
-    return [cast("dict[str, Any]", one) for one in cast("list[Any]", functions) if isinstance(one, dict)]
+    return [one for one in functions if is_object(one)]
 
 
 def segment(name: str) -> str:

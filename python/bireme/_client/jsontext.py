@@ -11,8 +11,9 @@ import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Set
-from typing import Any, cast
+from typing import Any
 
+from .._shapes import is_object
 from ..errors import BadAnswer, InvalidInput
 
 JSON = "application/json"
@@ -29,15 +30,15 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime.timedelta):
         return value.total_seconds()
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return base64.b64encode(value).decode()
+        return base64.b64encode(value).decode()  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(value, (decimal.Decimal, uuid.UUID)):
         return str(value)
     if isinstance(value, os.PathLike):
-        return os.fspath(cast("os.PathLike[str]", value))
+        return os.fspath(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     if isinstance(value, Mapping):
-        return dict(cast("Mapping[Any, Any]", value))
+        return dict(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     if isinstance(value, (Set, range, Iterator)):
-        return list(cast("Iterator[Any]", value))
+        return list(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     # Arrays and numbers of numpy, and what is like them.
     to_list = getattr(value, "tolist", None)
     if callable(to_list):
@@ -77,6 +78,6 @@ def loads(data: bytes) -> Any:
 def document(data: bytes) -> dict[str, Any]:
     """Reads an answer that is an object."""
     value = loads(data)
-    if not isinstance(value, dict):
+    if not is_object(value):
         raise BadAnswer("the answer is no JSON object")
-    return cast("dict[str, Any]", value)
+    return value

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, Optional, TypeVar, cast
 
+from .._shapes import is_object, object_of
 from ..errors import BadAnswer, Timeout
 from .host import Host, default_host, segment
 from .outcome import MapOutcome
 from .receipt import Receipt
 from .results import Results
-from .signature import Signature
+from .signature import Arguments, Signature
 from .upload import Upload
 
 if TYPE_CHECKING:
@@ -136,11 +137,20 @@ class Map(Generic[R]):
 
         Iterates over all results, from the first on. A closed map has all of its inputs, and none is read.
         """
+        return self._resume(self.its_signature().lines((inputs,)), ordered, return_exceptions, progress)
+
+    def resume_starmap(
+        self, inputs: Iterable[Arguments], *, ordered: bool = True, return_exceptions: bool = False, progress: bool = True
+    ) -> MapRun[R]:
+        """Is `resume` for a map that `starmap` began."""
+        return self._resume(self.its_signature().star_lines(inputs), ordered, return_exceptions, progress)
+
+    def _resume(self, lines: Iterable[bytes], ordered: bool, return_exceptions: bool, progress: bool) -> MapRun[R]:
         from .map_run import MapRun
 
         status = self.status()
-        line = self.its_signature().line
-        lines = () if status.state != "open" else (line((one,), {}) for one in inputs)
+        if status.state != "open":
+            lines = ()
         return MapRun(self, lines, ordered, return_exceptions, progress, None, accepted=status.accepted)
 
     def send(self, lines: Iterable[bytes], *, length: int | None, progress: bool) -> None:
@@ -179,11 +189,11 @@ def status_of(document: dict[str, Any]) -> MapStatus:
     """Reads the document of a map."""
     counts: Any = document.get("counts")
     state: Any = document.get("state")
-    if not isinstance(counts, dict) or not isinstance(state, str):
+    if not is_object(counts) or not isinstance(state, str):
         raise BadAnswer("the map's document has no state, or no counts")
 
     def count(name: str) -> int:
-        number: Any = cast("dict[str, Any]", counts).get(name)
+        number: Any = object_of(counts).get(name)
         if not isinstance(number, int):
             raise BadAnswer(f"the map's document has no count `{name}`")
         return number

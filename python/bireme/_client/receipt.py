@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Optional, cast
+from typing import Any, Optional
+
+from .._shapes import is_object, object_of
 
 _HEADER = "bireme-receipt"
 _HEADER_LEN_MAX = 32 << 10
@@ -31,12 +33,12 @@ class Receipt:
             fields: Any = json.loads(text)
         except (ValueError, RecursionError):
             return None
-        return cls(cast("dict[str, Any]", fields)) if isinstance(fields, dict) else None
+        return cls.of_document(fields)
 
     @classmethod
     def of_document(cls, fields: Any) -> Optional[Receipt]:
         """Takes the receipt of a document."""
-        return cls(cast("dict[str, Any]", fields)) if isinstance(fields, dict) else None
+        return cls(fields) if is_object(fields) else None
 
     def _number(self, name: str) -> int:
         value = self.fields.get(name)
@@ -76,16 +78,14 @@ class Receipt:
             ("cpu", duration(self.cpu_us)),
             ("memory", size(self.memory_peak_bytes)),
         ]
-        calls: Any = self.fields.get("host_calls")
-        for kind, cost in cast("dict[str, Any]", calls).items() if isinstance(calls, dict) else []:
-            if isinstance(cost, dict):
-                cost = cast("dict[str, Any]", cost)
+        for kind, cost in object_of(self.fields.get("host_calls")).items():
+            if is_object(cost):
                 rows.append((kind.replace("_", " "), f"{cost.get('count', 0)} in {duration(cost.get('wall_us', 0))}"))
         inference: Any = self.fields.get("inference")
-        if isinstance(inference, dict):
-            parts = cast("dict[str, Any]", inference)
-            device = duration(parts.get("device_us", 0))
-            rows.append(("model", f"{parts.get('tokens', 0)} tokens, {device} of {parts.get('device', 'the device')}"))
+        if is_object(inference):
+            device = duration(inference.get("device_us", 0))
+            where = inference.get("device", "the device")
+            rows.append(("model", f"{inference.get('tokens', 0)} tokens, {device} of {where}"))
         return rows
 
     def __str__(self) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, Final, cast
+from typing import Any, Final
 
+from .._shapes import array_of, is_object, object_of
 from ..errors import BadAnswer, Cancelled, Error, HostUnreachable, MapFailed, error_of
 from .bits import Bits
 from .connection import Stream
@@ -91,19 +92,18 @@ class Results:
         # One call for all of them costs half as much as one for each.
         documents: Any = loads(b"[" + b",".join(line for line in lines if line) + b"]")
         rows: list[Row] = []
-        for document in cast("list[Any]", documents):
-            if not isinstance(document, dict):
+        for document in array_of(documents):
+            if not is_object(document):
                 raise BadAnswer("a line of the results is no object")
-            document = cast("dict[str, Any]", document)
             index = document.get("index")
             if isinstance(index, int):
                 if self._is_fresh(index):
                     rows.append((index, document))
             elif "summary" in document:
                 summary: Any = document["summary"]
-                if not isinstance(summary, dict):
+                if not is_object(summary):
                     raise BadAnswer("the summary of the map is no object")
-                self.summary = cast("dict[str, Any]", summary)
+                self.summary = summary
             elif "error" in document:
                 row = self._error_line(document)
                 if row is not None:
@@ -128,9 +128,8 @@ class Results:
     def _error_line(self, document: dict[str, Any]) -> Row | None:
         index: Any = document.get("failed_index")
         described: Any = document["error"]
-        if not isinstance(described, dict):
+        if not is_object(described):
             raise BadAnswer("an error in the results is no object")
-        described = cast("dict[str, Any]", described)
         if isinstance(index, int) and described.get("code") != "overloaded":
             return (index, {"index": index, "error": described}) if self._is_fresh(index) else None
         raise error_of(described, map_id=self._map_id)
@@ -148,16 +147,13 @@ class Results:
     def failure(self, row: Row) -> Error:
         """Returns the error of an input that has no output."""
         index, document = row
-        described: Any = document.get("error")
-        if not isinstance(described, dict):
-            described = {"code": "cancelled", "message": "the input was cancelled"}
+        described = object_of(document.get("error")) or {"code": "cancelled", "message": "the input was cancelled"}
         receipt = Receipt.of_document(document.get("receipt"))
-        return error_of(cast("dict[str, Any]", described), receipt=receipt, map_id=self._map_id, index=index)
+        return error_of(described, receipt=receipt, map_id=self._map_id, index=index)
 
     def missing(self) -> list[int]:
         """Returns inputs without an outcome, of a map that has ended: it was cancelled."""
-        counts: Any = (self.summary or {}).get("counts")
-        accepted: Any = cast("dict[str, Any]", counts).get("accepted") if isinstance(counts, dict) else None
+        accepted: Any = object_of((self.summary or {}).get("counts")).get("accepted")
         if not isinstance(accepted, int):
             raise BadAnswer("the summary of the map has no counts")
         if self._is_ordered:

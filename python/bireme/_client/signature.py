@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import inspect
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Union
 
+from .._shapes import array_of, is_array, is_object, object_of
 from ..errors import BadAnswer
 from .decode import decoder_of, is_bytes
 from .jsontext import JSON, dumps, loads
+
+#: Arguments of one call: by position, or by name.
+Arguments = Union[tuple[Any, ...], Mapping[str, Any]]
 
 OCTETS = "application/octet-stream"
 
@@ -33,14 +37,10 @@ class Signature:
         self.name = name
         self.input: Any = function.get("input")
         self.output: Any = function.get("output")
-        parameters: Any = function.get("parameters")
-        names: list[Any] = list(cast("list[Any]", parameters)) if isinstance(parameters, list) else []
-        schema = cast("Mapping[str, Any]", self.input) if isinstance(self.input, Mapping) else {}
-        properties: Any = schema.get("properties")
-        self.properties = cast("Mapping[str, Any]", properties) if isinstance(properties, Mapping) else {}
-        required: Any = schema.get("required")
-        self.required = cast("list[Any]", required) if isinstance(required, list) else []
-        self.names: tuple[str, ...] = tuple(name for name in names if isinstance(name, str))
+        schema = object_of(self.input)
+        self.properties = object_of(schema.get("properties"))
+        self.required = array_of(schema.get("required"))
+        self.names = tuple(name for name in array_of(function.get("parameters")) if isinstance(name, str))
         #: The input is raw bytes.
         self.takes_bytes = is_bytes(self.input)
         #: The output is raw bytes.
@@ -89,13 +89,30 @@ class Signature:
         data, content_type = self.raw(value)
         return dumps({"content_type": content_type, "base64": base64.b64encode(data).decode()})
 
+    def lines(self, inputs: tuple[Iterable[Any], ...]) -> Iterator[bytes]:
+        """Returns the lines of a map over iterables, one for each argument."""
+        if not inputs:
+            raise TypeError("a map needs its inputs: one iterable for each argument")
+        if len(inputs) == 1:
+            return (self.line((one,), {}) for one in inputs[0])
+        return self.star_lines(zip(*inputs))
+
+    def star_lines(self, inputs: Iterable[Arguments]) -> Iterator[bytes]:
+        """Returns the lines of a map over tuples or mappings of arguments."""
+        for one in inputs:
+            yield self.line((), dict(one)) if isinstance(one, Mapping) else self.line(tuple(one), {})
+
     def raw(self, value: Any) -> tuple[bytes, str]:
         """Returns the bytes of an input that is raw."""
         if isinstance(value, str):
             return value.encode(), "text/plain; charset=utf-8"
-        if not isinstance(value, (bytes, bytearray, memoryview)):
-            raise TypeError(f"{self.name}() takes bytes, not `{type(value).__name__}`")
-        return bytes(value), str(getattr(value, "content_type", OCTETS))
+        content_type = str(getattr(value, "content_type", OCTETS))
+        if isinstance(value, bytes):
+            return value, content_type
+        try:
+            return bytes(memoryview(value)), content_type
+        except TypeError:
+            raise TypeError(f"{self.name}() takes bytes, not `{type(value).__name__}`") from None
 
     def output_of(self, data: bytes, content_type: str) -> Any:
         """Returns the value of an answer."""
@@ -107,9 +124,8 @@ class Signature:
     def output_in_line(self, value: Any) -> Any:
         """Returns the value of an output within a document, where bytes are an object with their Base64."""
         if self.returns_bytes:
-            if isinstance(value, dict):
-                members = cast("dict[str, Any]", value)
-                text, kind = members.get("base64"), members.get("content_type")
+            if is_object(value):
+                text, kind = value.get("base64"), value.get("content_type")
                 if isinstance(text, str):
                     try:
                         return Bytes(base64.b64decode(text, validate=True), str(kind or OCTETS))
@@ -136,7 +152,7 @@ class Signature:
         schema: Any = self.properties.get(name)
         default: Any = inspect.Parameter.empty
         if name not in self.required:
-            default = cast("Mapping[str, Any]", schema).get("default") if isinstance(schema, Mapping) else None
+            default = object_of(schema).get("default")
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         return inspect.Parameter(name, kind, default=default, annotation=type_text(schema))
 
@@ -169,20 +185,18 @@ def type_text(schema: Any, depth: int = 0) -> str:
 
 
 def _type_text(schema: Any, depth: int) -> str:
-    if not isinstance(schema, Mapping) or depth > 4:
+    if not is_object(schema) or depth > 4:
         return "Any"
-    schema = cast("Mapping[str, Any]", schema)
     reference: Any = schema.get("$ref")
     if isinstance(reference, str):
         return reference.rpartition("/")[2]
     for key in ("anyOf", "oneOf"):
         parts: Any = schema.get(key)
-        if isinstance(parts, list):
-            return " | ".join(dict.fromkeys(_type_text(part, depth + 1) for part in cast("list[Any]", parts)))
+        if is_array(parts):
+            return " | ".join(dict.fromkeys(_type_text(part, depth + 1) for part in parts))
     kind: Any = schema.get("type")
-    if isinstance(kind, list):
-        kinds = cast("list[Any]", kind)
-        return " | ".join(_type_text({**schema, "type": one}, depth + 1) for one in kinds)
+    if is_array(kind):
+        return " | ".join(_type_text({**schema, "type": one}, depth + 1) for one in kind)
     if kind == "array":
         return f"list[{_type_text(schema.get('items'), depth + 1)}]"
     if kind == "object":
@@ -192,7 +206,7 @@ def _type_text(schema: Any, depth: int) -> str:
         return f"dict[str, {_type_text(schema.get('additionalProperties'), depth + 1)}]"
     if kind == "string" and schema.get("contentEncoding") == "base64":
         return "bytes"
-    return _SCALARS.get(cast(str, kind), "Any") if isinstance(kind, str) else "Any"
+    return _SCALARS.get(kind, "Any") if isinstance(kind, str) else "Any"
 
 
 def _count(number: int, noun: str) -> str:
