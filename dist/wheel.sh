@@ -9,11 +9,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 parse "$@"
 
-# The base is made again where a source of it is newer.
 base=$PWD/target/python
-if [[ ! -f $base/py-base.wasm || -n $(find python/base python/bireme wit -newer "$base/py-base.wasm" -type f -print -quit) ]]; then
-    python/base/build.sh
-fi
+python/base/build.sh --if-needed
 
 tools=$out/wheel-tools
 if ! cmp -s dist/wheel-requirements.txt "$tools/requirements.txt"; then

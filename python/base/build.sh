@@ -3,6 +3,7 @@
 #
 #   python/base/build.sh [OUT]        # OUT: target/python
 #   python/base/build.sh --check      # makes it twice, and fails where the two differ
+#   python/base/build.sh --if-needed [OUT]        # only where a source is newer than it
 #
 # OUT/py-base.wasm  CPython, the SDK and the loader
 # OUT/py-std.zip    what is left of the standard library, for the host to serve while an app is loaded
@@ -19,7 +20,19 @@ if [ "${1:-}" = --check ]; then
     is_check=1
     shift
 fi
+is_if_needed=
+if [ "${1:-}" = --if-needed ]; then
+    is_if_needed=1
+    shift
+fi
 out=${1:-$root/target/python}
+newer() {
+    find "$here" "$root/python/bireme/_sdk" "$root/python/bireme/__init__.py" "$root/python/bireme/testing.py" "$root/wit" \
+        -type f -not -name '*.pyc' -newer "$out/py-base.wasm" -print -quit
+}
+if [ -n "$is_if_needed" ] && [ -f "$out/py-base.wasm" ] && [ -f "$out/py-std.zip" ] && [ -z "$(newer)" ]; then
+    exit
+fi
 mkdir -p "$out" "$tools"
 
 # The stamp is the list itself, so that a changed pin is installed.

@@ -33,16 +33,18 @@ pub(crate) struct Base {
 impl Base {
     /// Reads the base: that of the data directory, else that of the environment in which this program is installed.
     pub(crate) fn find(data: &Path) -> Result<Self, PythonError> {
-        let place = kept_in(data);
-        let candidates = [Some(place.clone()), beside_program()];
-        let Some(dir) = candidates.into_iter().flatten().find(|dir| dir.join(COMPONENT).is_file()) else {
-            return Err(PythonError::NoBase { place });
-        };
+        let dir = Self::place(data).ok_or_else(|| PythonError::NoBase { place: kept_in(data) })?;
         let read = |name: &str| {
             let path = dir.join(name);
             fs::read(&path).map_err(|source| PythonError::Read { path, source })
         };
         Self::new(&dir.join(COMPONENT), read(COMPONENT)?, read(LIBRARY)?.into())
+    }
+
+    /// Returns the directory of the base that `find` reads.
+    pub(crate) fn place(data: &Path) -> Option<PathBuf> {
+        let candidates = [Some(kept_in(data)), beside_program()];
+        candidates.into_iter().flatten().find(|dir| dir.join(COMPONENT).is_file())
     }
 
     /// Checks a base from `path`.

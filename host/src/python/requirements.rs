@@ -82,14 +82,17 @@ impl Packages {
         Some(self.dir.as_ref()?.with_extension("wasm"))
     }
 
-    /// Returns the native file that a failed import lacks: the one of a package that `text` names.
+    /// Returns the native file that a failed import lacks, with its package: the file whose module `text` names, else one
+    /// of a package that it names.
     pub(super) fn native_named_in(&self, text: &str) -> Option<(&str, &str)> {
-        let named = |file: &&String| {
-            let module = file.split('.').next().unwrap_or_default().replace('/', ".");
+        let module = |file: &str| file.split('.').next().unwrap_or_default().replace('/', ".");
+        let is_module = |file: &&String| text.contains(&module(file));
+        let is_package = |file: &&String| {
             let package = package_of(file);
-            text.contains(&module) || text.contains(&format!("`{package}`")) || text.contains(&format!("/{package}/"))
+            text.contains(&format!("`{package}`")) || text.contains(&format!("'{package}'"))
         };
-        let file = self.removed.iter().find(named)?;
+        let named = self.removed.iter().filter(is_module).max_by_key(|file| module(file).len());
+        let file = named.or_else(|| self.removed.iter().find(is_package))?;
         Some((package_of(file), file))
     }
 }
@@ -206,6 +209,10 @@ mod tests {
         let of = |text| packages.native_named_in(text).map(|(package, _)| package);
         assert_eq!(of("cannot import name 'X' from 'pydantic_core._core'"), Some("pydantic_core"));
         assert_eq!(of("No module named `_top`"), Some("_top"));
+        assert_eq!(
+            packages.native_named_in("'pydantic_core' and 'pydantic_core._core'").unwrap().1,
+            "pydantic_core/_core.cpython-314-x86_64-linux-gnu.so"
+        );
         assert_eq!(of("No module named 'other'"), None);
     }
 }

@@ -4,5 +4,5 @@ from app import MODEL, nearest
 
 
 def test_the_nearest_comes_first() -> None:
-    with testing.model(MODEL, lambda text: [float(len(text))]):
+    with testing.fake_model(MODEL, lambda text: [float(len(text))]):
         assert nearest("q", ["a", "abc"])[0].text == "abc"

@@ -51,6 +51,7 @@ mod openai;
 mod parity;
 mod prose;
 mod python;
+mod python_apps;
 mod quarantine;
 mod run;
 mod schedules;

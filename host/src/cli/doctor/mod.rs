@@ -61,7 +61,7 @@ impl Doctor {
             disk::compact(&directories.data, global.json)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let mut checks = toolchain::checks();
+        let mut checks = toolchain::checks(&directories.data);
         checks.extend(models::checks(&directories.models));
         let report = devices::report(self.on.device)?;
         checks.extend(devices::checks(&report));

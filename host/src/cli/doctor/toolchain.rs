@@ -6,11 +6,24 @@ use std::process::{Command, Stdio};
 use super::check::Check;
 use crate::app::build;
 use crate::cli::demo::docs::Docs;
+use crate::python::Base;
 
 /// The oldest Rust that the SDK builds with.
 const RUST_MIN: &str = env!("CARGO_PKG_RUST_VERSION");
 
-pub(crate) fn checks() -> Vec<Check> {
+/// Returns the checks for apps in Rust, and the base of those in Python if this install has one.
+pub(crate) fn checks(data: &Path) -> Vec<Check> {
+    let checks = rust_checks();
+    let Some(base) = Base::place(data) else { return checks };
+    // Somebody who writes Python needs no Rust.
+    let checks = checks.into_iter().map(|check| match check.fix {
+        Some(fix) => Check::warning(check.name, format!("{}; only apps in Rust need it", check.detail), fix),
+        None => check,
+    });
+    [Check::ok("python", format!("base of apps: {}", base.display()))].into_iter().chain(checks).collect()
+}
+
+fn rust_checks() -> Vec<Check> {
     let rustc = rust("rustc");
     let has_rustc = rustc.fix.is_none();
     let mut checks = vec![rustc, rust("cargo")];

@@ -66,7 +66,7 @@ pub(crate) struct AppInfo {
 #[component(record)]
 pub(crate) struct LoadFailure {
     pub message: String,
-    /// The author's own frames; empty if there are none.
+    /// The author's own frames, below what the modules printed; empty if there is neither.
     pub traceback: String,
     /// Name of the module that was not found.
     pub missing: Option<String>,
@@ -142,7 +142,11 @@ impl Sandbox {
             Ok(load.call_async(&mut *store, (module, app)).await?.0)
         };
         let Preloaded { component, result, output } = self.preload(base, linked, files, limits, load).await?;
-        Ok(PreloadedApp { component, document: result.map_err(PreloadError::Load)?, output })
+        let document = result.map_err(|failure| {
+            // What was printed may explain the failure.
+            PreloadError::Load(LoadFailure { traceback: output.clone() + &failure.traceback, ..failure })
+        })?;
+        Ok(PreloadedApp { component, document, output })
     }
 
     /// Imports modules of `files` ahead of an app, those that can be imported, and returns what has become of the base.
