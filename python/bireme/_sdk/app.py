@@ -86,7 +86,25 @@ class App:
         config: Sequence[str] = (),
     ) -> Callable[[Callable[P, R]], Function[P, R]]: ...
 
-    def function(self, function: Callable[..., Any] | None = None, /, **given: Any) -> Any:
+    def function(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        timeout: Duration | None = None,
+        memory: Size | None = None,
+        retries: RetriesLike | None = None,
+        concurrency: int | None = None,
+        batched: BatchedLike | None = None,
+        schedule: ScheduleLike | None = None,
+        outbound: Sequence[str] = (),
+        models: Sequence[str] = (),
+        tokens: int | None = None,
+        tokens_per_day: int | None = None,
+        secrets: Sequence[str] = (),
+        config: Sequence[str] = (),
+        **unknown: Any,
+    ) -> Any:
         """Registers a plain function with the host.
 
         The function stays as it is: ``words(text)`` is an ordinary call. Beside it there are ``words.remote(text)``,
@@ -107,11 +125,24 @@ class App:
         :param secrets: secrets that the operator sets, read by `secret`.
         :param config: configuration values that it expects, read by `config`.
         """
+        for name in unknown:
+            raise TypeError(unknown_attribute(name))
+        read = attributes.read(
+            timeout=timeout,
+            memory=memory,
+            retries=retries,
+            concurrency=concurrency,
+            batched=batched,
+            schedule=schedule,
+            outbound=outbound,
+            models=models,
+            tokens=tokens,
+            tokens_per_day=tokens_per_day,
+            secrets=secrets,
+            config=config,
+        )
         if function is not None:
-            return self._register(function, attributes.read(), 2)
-        read = attributes.read(**_known(given))
-        if "route" in read:
-            raise TypeError('`route` belongs to `app.web`: write `@app.web("GET /search")`')
+            return self._register(function, read, 2)
 
         def register(function: Callable[..., Any]) -> Any:
             return self._register(function, read, 2)
@@ -205,16 +236,7 @@ _KNOWN = (
     "tokens_per_day",
     "secrets",
     "config",
-    "output",
-    "route",
 )
-
-
-def _known(given: dict[str, Any]) -> dict[str, Any]:
-    for name in given:
-        if name not in _KNOWN:
-            raise TypeError(unknown_attribute(name))
-    return given
 
 
 # Attributes of Modal's decorator, which authors bring along.
@@ -235,7 +257,8 @@ def unknown_attribute(name: str) -> str:
     """Returns the words for an attribute that there is not."""
     if name in _ELSEWHERE:
         return f"unknown attribute `{name}`: {_ELSEWHERE[name]}"
+    if name == "route":
+        return '`route` belongs to `app.web`: write `@app.web("GET /search")`'
     near = nearest(name, _KNOWN)
-    there = names(known for known in _KNOWN if known != "route")
-    return f"unknown attribute `{name}`; {f'did you mean `{near}`? ' if near else ''}there are {there}"
+    return f"unknown attribute `{name}`; {f'did you mean `{near}`? ' if near else ''}there are {names(_KNOWN)}"
 

@@ -87,7 +87,6 @@ def read(
     tokens_per_day: int | None = None,
     secrets: Sequence[str] = (),
     config: Sequence[str] = (),
-    output: Size | None = None,
 ) -> dict[str, Any]:
     """Returns the attributes as the metadata document has them; an absent one means the host's default."""
     out: dict[str, Any] = {}
@@ -97,8 +96,6 @@ def read(
         out["timeout_ms"] = milliseconds("timeout", timeout, "10s", 1, 24 * _HOUR)
     if memory is not None:
         out["memory_bytes"] = size_bytes("memory", memory, "64MiB", 1 << 20, 4 << 30)
-    if output is not None:
-        out["output_bytes"] = size_bytes("output", output, "8MiB", 1, 4 << 30)
     if retries is not None:
         out["retries"] = _retries(retries)
     if concurrency is not None:

@@ -38,29 +38,32 @@ def run(
     kwargs: dict[str, Any],
     report: Callable[[str], None],
     *,
-    keeps_generators: bool = False,
+    is_web: bool = False,
 ) -> Any:
-    """Calls the author's function; whatever leaves it becomes a `Failure`, with the error as its cause."""
+    """Calls the author's function; whatever leaves it becomes a `Failure`, with the error as its cause.
+
+    Of a web function a generator is a stream, and the clients are strangers, to whom its lines are not shown.
+    """
     try:
         value = function(*args, **kwargs)
         if inspect.iscoroutine(value):
             from .coroutines import run_coroutine
 
             value = run_coroutine(value)
-        if inspect.isgenerator(value) and not keeps_generators:
+        if inspect.isgenerator(value) and not is_web:
             value = list(value)
         return value
     except BaseException as error:
-        raise failed(error, report) from error
+        raise failed(error, report, shows_lines=not is_web) from error
 
 
-def failed(error: BaseException, report: Callable[[str], None]) -> Failure:
+def failed(error: BaseException, report: Callable[[str], None], *, shows_lines: bool = True) -> Failure:
     """Returns the failure of an exception, and reports its traceback unless the author chose the words."""
     if isinstance(error, GeneratorExit):
         raise error
     if not isinstance(error, Failure) and not getattr(error, "is_answer", False):
         report(frames.text(error))
-    return of_exception(error, frames.lines(error))
+    return of_exception(error, frames.lines(error) if shows_lines else [])
 
 
 def to_stderr(text: str) -> None:

@@ -7,6 +7,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Callable
+from types import FrameType
 
 _SDK = __file__.rpartition("/")[0] + "/"
 _LIBRARIES = tuple({*(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))})
@@ -72,7 +73,7 @@ def remember(filename: str, source: str) -> None:
 
 def place_of_caller() -> str:
     """Returns ``main.py, line 3`` for the innermost frame of the author's on the stack."""
-    frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     while frame is not None:
         if is_author(frame.f_code.co_filename):
             return f"{frame.f_code.co_filename}, line {frame.f_lineno}"

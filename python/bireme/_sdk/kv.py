@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, Union
 
@@ -12,6 +13,7 @@ from .units import Duration, milliseconds
 
 if TYPE_CHECKING:
     from .host.api import Bucket as HostBucket
+    from .host.api import Swap
 
 T = TypeVar("T")
 Value = Union[bytes, bytearray, memoryview, str]
@@ -132,9 +134,9 @@ class Bucket:
         words = f"cannot write key `{key}` of bucket `{self.name}`"
         swap = self._do(words, lambda: self._bucket.cas(key))
         for _ in range(_UPDATES_MAX):
-            held = swap
+            held: Swap = swap
             value = _bytes(change(self._do(words, held.current)))
-            newer = self._do(words, lambda held=held, value=value: held.swap(value))
+            newer = self._do(words, functools.partial(held.swap, value))
             if newer is None:
                 return value
             swap = newer

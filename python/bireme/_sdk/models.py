@@ -179,7 +179,7 @@ class Model:
         self._overflow = "truncate" if truncate else "reject"
 
     @overload
-    def embed(self, texts: str) -> Embedding: ...
+    def embed(self, texts: str) -> Embedding: ...  # type: ignore[overload-overlap]
 
     @overload
     def embed(self, texts: Iterable[str]) -> list[Embedding]: ...
@@ -202,7 +202,7 @@ class Model:
         return sorted(ranked, key=lambda one: -one.score)
 
     @overload
-    def classify(self, texts: str) -> Classes: ...
+    def classify(self, texts: str) -> Classes: ...  # type: ignore[overload-overlap]
 
     @overload
     def classify(self, texts: Iterable[str]) -> list[Classes]: ...

@@ -14,8 +14,7 @@ from typing import Any
 
 from . import jsontext
 from .codec import Codec, Definitions, Misfit, codec_of
-from .codec.build import doc_of
-from .codec.containers import ListCodec
+from .codec.build import LISTS, doc_of
 from .codec.records import described, json_default
 from .failure import Failure
 from .payload import OCTETS, Bytes, Payload
@@ -262,10 +261,10 @@ def _group_hints(
 def _item(hint: Any) -> Any:
     if hint is Any:
         return Any
-    codec = codec_of(hint)
-    if not isinstance(codec, ListCodec):
+    hint = strip_annotated(hint)
+    arguments = typing.get_args(hint)
+    if (typing.get_origin(hint) or hint) not in LISTS:
         return None
-    arguments = typing.get_args(strip_annotated(hint))
     if not arguments:
         return Any
     # An exception in place of an output fails its input alone.

@@ -32,7 +32,9 @@ from .http.request import Data
 from .payload import Bytes, Payload
 from .web import server
 from .web.body import Body
+from .web.problem import Problem
 from .web.request import Request as WebRequest
+from .web.responses import of_problem
 
 Site = Union[Callable[[Request], Response], Mapping[str, "Response | str | bytes | int"]]
 
@@ -146,7 +148,7 @@ def web(
     try:
         content = b"".join(server.parts(response, _ignore))
     except Failure as failure:
-        response = server.of_problem(server.Problem.of_failure(failure))
+        response = of_problem(Problem.of_failure(failure))
         content = b"".join(server.parts(response, _ignore))
     return Response(response.status, b"" if request.method == "HEAD" else content, response.headers, path)
 

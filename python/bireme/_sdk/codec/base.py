@@ -84,6 +84,10 @@ class Codec:
         """Returns a value that `json.dumps` writes."""
         raise NotImplementedError
 
+    def holds(self, value: Any) -> bool:
+        """Whether a value of Python is of its type, as far as a union has to know."""
+        raise NotImplementedError
+
     def root_schema(self) -> Schema | bool:
         """Returns the schema with its definitions under ``$defs``."""
         definitions = Definitions()

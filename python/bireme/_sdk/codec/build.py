@@ -39,7 +39,8 @@ _SIMPLE: dict[Any, type[Codec]] = {
     typing.AnyStr: StrCodec,
 }
 
-_LISTS: frozenset[Any] = frozenset({
+#: Types that are arrays of equal items.
+LISTS: frozenset[Any] = frozenset({
     list,
     collections.abc.Sequence,
     collections.abc.MutableSequence,
@@ -90,6 +91,9 @@ class LaterCodec(Codec):
     def encode(self, value: Any) -> Any:
         return self.codec.encode(value)
 
+    def holds(self, value: Any) -> bool:
+        return self.codec.holds(value)
+
 
 class _Builder:
     """One run: what was made so far, so that a type may contain itself."""
@@ -139,7 +143,7 @@ class _Builder:
     def _plain(self, hint: Any) -> Codec:
         if hint in TEXTS:
             return TEXTS[hint]()
-        if hint in (list, set, frozenset, dict, tuple) or hint in _LISTS or hint in _DICTS or hint in _SETS:
+        if hint in (list, set, frozenset, dict, tuple) or hint in LISTS or hint in _DICTS or hint in _SETS:
             return self._container(hint, (), {})
         if isinstance(hint, type):
             if issubclass(hint, enum.Enum):
@@ -184,7 +188,7 @@ class _Builder:
             if len(arguments) == 2 and arguments[1] is ...:
                 return ListCodec(self.of(arguments[0], variables), tuple, is_set=False)
             return TupleCodec([self.of(argument, variables) for argument in arguments if argument != ()])
-        if origin in _LISTS:
+        if origin in LISTS:
             return ListCodec(self.of(arguments[0], variables) if arguments else AnyCodec(), list, is_set=False)
         if origin in _SETS:
             item = self.of(arguments[0], variables) if arguments else AnyCodec()
@@ -241,7 +245,7 @@ class _Builder:
 class _RecordField:
     name: str
     is_required: bool
-    default: Any = dataclasses.MISSING
+    default: Any
 
 
 def _is_record(cls: type) -> bool:
@@ -254,7 +258,7 @@ def _is_named_tuple(cls: type) -> bool:
 
 def _fields(cls: Any) -> list[_RecordField]:
     if typing.is_typeddict(cls):
-        return [_RecordField(name, name in cls.__required_keys__) for name in _ordered(cls)]
+        return [_RecordField(name, name in cls.__required_keys__, dataclasses.MISSING) for name in _ordered(cls)]
     if dataclasses.is_dataclass(cls):
         fields: list[_RecordField] = []
         for field in dataclasses.fields(cls):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..words import found
@@ -40,6 +40,9 @@ class ListCodec(Codec):
         except Misfit as error:
             raise error.at(len(items)) from None
         return self.make(items)
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, (set, frozenset) if self._is_set else (list, tuple))
 
     def make(self, items: list[Any]) -> Any:
         """Returns decoded items as the type itself."""
@@ -86,6 +89,9 @@ class TupleCodec(Codec):
             raise error.at(len(items)) from None
         return tuple(items)
 
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, (list, tuple))
+
     def encode(self, value: Any) -> Any:
         items = list(value)
         if len(items) != len(self.items):
@@ -130,6 +136,9 @@ class DictCodec(Codec):
             except Misfit as error:
                 raise error.at(key) from None
         return out
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, Mapping)
 
     def encode(self, value: Any) -> Any:
         if not hasattr(value, "items"):

@@ -19,8 +19,8 @@ class Field:
     codec: Codec
     is_required: bool
     #: The field's default where it is JSON; `dataclasses.MISSING` otherwise.
-    default: Any = dataclasses.MISSING
-    doc: str = ""
+    default: Any
+    doc: str
 
 
 class RecordCodec(Codec):
@@ -78,6 +78,11 @@ class RecordCodec(Codec):
             missing = [name for name in self.fields if name in self.required and name not in out]
             raise Misfit(f"missing field {names(missing)} of `{self.name}`")
         return self.make(out)
+
+    def holds(self, value: Any) -> bool:
+        if self._is_dict:
+            return isinstance(value, dict) and self.required <= value.keys() <= self.fields.keys()
+        return isinstance(self._make, type) and isinstance(value, self._make)
 
     def make(self, fields: dict[str, Any]) -> Any:
         """Returns decoded fields as the type itself."""

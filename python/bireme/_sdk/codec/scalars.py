@@ -35,6 +35,9 @@ class AnyCodec(Codec):
     def encode(self, value: Any) -> Any:
         return value
 
+    def holds(self, value: Any) -> bool:
+        return True
+
 
 class NoneCodec(Codec):
     kinds = frozenset({"null"})
@@ -50,6 +53,9 @@ class NoneCodec(Codec):
 
     def encode(self, value: Any) -> Any:
         return value
+
+    def holds(self, value: Any) -> bool:
+        return value is None
 
 
 class BoolCodec(Codec):
@@ -67,6 +73,9 @@ class BoolCodec(Codec):
 
     def encode(self, value: Any) -> Any:
         return value
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, bool)
 
 
 class IntCodec(Codec):
@@ -87,6 +96,9 @@ class IntCodec(Codec):
 
     def encode(self, value: Any) -> Any:
         return value
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, (bool, enum.Enum))
 
 
 class FloatCodec(Codec):
@@ -110,6 +122,9 @@ class FloatCodec(Codec):
     def encode(self, value: Any) -> Any:
         return value
 
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+
 
 class StrCodec(Codec):
     kinds = _STRING
@@ -127,6 +142,9 @@ class StrCodec(Codec):
     def encode(self, value: Any) -> Any:
         return value
 
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, str) and not isinstance(value, enum.Enum)
+
 
 class TextCodec(Codec):
     """A type that travels as a text of one form."""
@@ -134,8 +152,9 @@ class TextCodec(Codec):
     kinds = _STRING
 
     def __init__(
-        self, expected: str, schema: Schema, read: Callable[[str], Any], write: Callable[[Any], str]
+        self, of: type, expected: str, schema: Schema, read: Callable[[str], Any], write: Callable[[Any], str]
     ) -> None:
+        self._type = of
         self.expected = expected
         self._schema = schema
         self._read = read
@@ -154,6 +173,9 @@ class TextCodec(Codec):
 
     def encode(self, value: Any) -> Any:
         return self._write(value)
+
+    def holds(self, value: Any) -> bool:
+        return type(value) is self._type
 
 
 def _read_datetime(text: str) -> datetime.datetime:
@@ -194,7 +216,7 @@ class DecimalCodec(TextCodec):
 
     def __init__(self) -> None:
         schema = {"type": ["string", "number"], "format": "decimal"}
-        super().__init__("a decimal number", schema, _read_decimal, str)
+        super().__init__(decimal.Decimal, "a decimal number", schema, _read_decimal, str)
 
     def decode(self, value: Any) -> Any:
         if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
@@ -220,26 +242,32 @@ class SecondsCodec(FloatCodec):
     def encode(self, value: Any) -> Any:
         return value.total_seconds()
 
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, datetime.timedelta)
+
+
+_BASE64: Schema = {"type": "string", "contentEncoding": "base64"}
 
 TEXTS: dict[type, Callable[[], Codec]] = {
     datetime.datetime: lambda: TextCodec(
-        "a date and time (`2026-01-31T12:00:00Z`)", {"type": "string", "format": "date-time"}, _read_datetime, _iso
+        datetime.datetime,
+        "a date and time (`2026-01-31T12:00:00Z`)",
+        {"type": "string", "format": "date-time"},
+        _read_datetime,
+        _iso,
     ),
     datetime.date: lambda: TextCodec(
-        "a date (`2026-01-31`)", {"type": "string", "format": "date"}, datetime.date.fromisoformat, _iso
+        datetime.date, "a date (`2026-01-31`)", {"type": "string", "format": "date"}, datetime.date.fromisoformat, _iso
     ),
-    datetime.time: lambda: TextCodec("a time (`12:30:00`)", {"type": "string", "format": "time"}, _read_time, _iso),
+    datetime.time: lambda: TextCodec(
+        datetime.time, "a time (`12:30:00`)", {"type": "string", "format": "time"}, _read_time, _iso
+    ),
     datetime.timedelta: SecondsCodec,
-    uuid.UUID: lambda: TextCodec("a UUID", {"type": "string", "format": "uuid"}, uuid.UUID, str),
+    uuid.UUID: lambda: TextCodec(uuid.UUID, "a UUID", {"type": "string", "format": "uuid"}, uuid.UUID, str),
     decimal.Decimal: DecimalCodec,
-    bytes: lambda: TextCodec(
-        "bytes in base64", {"type": "string", "contentEncoding": "base64"}, _read_bytes, _write_bytes
-    ),
+    bytes: lambda: TextCodec(bytes, "bytes in base64", dict(_BASE64), _read_bytes, _write_bytes),
     bytearray: lambda: TextCodec(
-        "bytes in base64",
-        {"type": "string", "contentEncoding": "base64"},
-        lambda text: bytearray(_read_bytes(text)),
-        _write_bytes,
+        bytearray, "bytes in base64", dict(_BASE64), lambda text: bytearray(_read_bytes(text)), _write_bytes
     ),
 }
 
@@ -293,6 +321,9 @@ class ChoiceCodec(Codec):
 
     def encode(self, value: Any) -> Any:
         return value.value if isinstance(value, enum.Enum) else value
+
+    def holds(self, value: Any) -> bool:
+        return any(value is member or value == member for member in self._members.values())
 
 
 def choices_of_enum(hint: type[enum.Enum]) -> list[tuple[Any, Any]]:

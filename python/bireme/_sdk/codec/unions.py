@@ -85,20 +85,13 @@ class UnionCodec(Codec):
     def encode(self, value: Any) -> Any:
         if self.is_plain:
             return value
-        errors: list[str] = []
-        for member in self._of_value(value):
-            try:
+        for member in self.members:
+            if member.holds(value):
                 return member.encode(value)
-            except (TypeError, ValueError, AttributeError) as error:
-                errors.append(str(error))
         raise TypeError(f"expected {self.expected}, found a value of type `{type(value).__name__}`")
 
-    def _of_value(self, value: Any) -> Sequence[Codec]:
-        name = type(value).__name__
-        if value is None:
-            return [member for member in self.members if isinstance(member, NoneCodec)]
-        exact: list[Codec] = [record for record in self._records if record.name == name]
-        return exact or [member for member in self.members if not isinstance(member, NoneCodec)]
+    def holds(self, value: Any) -> bool:
+        return any(member.holds(value) for member in self.members)
 
 
 def _either(expected: Sequence[str]) -> str:

@@ -61,9 +61,7 @@ class WebEntry(Entry):
                 args.append(value)
             else:
                 kwargs[one.parameter.name] = value
-        # A generator is a stream, which runs while it is sent.
-        value = run(self.function, args, kwargs, report, keeps_generators=True)
-        return self.web.response(value)
+        return self.web.response(run(self.function, args, kwargs, report, is_web=True))
 
 
 class WebSignature:

@@ -126,7 +126,8 @@ def parameters_of(function: Callable[..., Any], namespace: Mapping[str, Any], ro
     found = [_parameter(function.__name__, p, hints.get(p.name, str), route) for p in inspect.signature(function).parameters.values()]
     known = {one.parameter.name for one in found}
     for name in route.parameters:
-        if name not in known:
+        # A `Request` has them all.
+        if name not in known and not any(one.source == "request" for one in found):
             raise TypeError(f"`{function.__name__}`: the route `{route.text}` has `{{{name}}}`, and the function no such parameter")
     readers = [one.parameter.name for one in found if one.source not in ("path", "query")]
     if len(readers) > 1:

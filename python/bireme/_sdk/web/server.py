@@ -28,7 +28,7 @@ def answer(entries: Mapping[str, Entry], request: Request, report: Callable[[str
         own = failure.__cause__
         response = of_problem(own if isinstance(own, Problem) else Problem.of_failure(failure))
     except BaseException as error:
-        response = of_problem(Problem.of_failure(failed(error, report)))
+        response = of_problem(Problem.of_failure(failed(error, report, shows_lines=False)))
     return _finish(response, prefix(request.headers))
 
 
@@ -76,7 +76,7 @@ def parts(response: Response, report: Callable[[str], None]) -> Iterator[bytes]:
             if part:
                 yield _part(part)
     except Exception as error:
-        raise failed(error, report) from error
+        raise failed(error, report, shows_lines=False) from error
 
 
 def _part(part: Any) -> bytes:
