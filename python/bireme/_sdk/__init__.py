@@ -6,6 +6,7 @@ from .attributes import Batched, Cron, Period, Retries
 from .failure import Failure
 from .models import model
 from .payload import Bytes
+from .public import publish
 from .secrets import secret
 from .warming import warm
 from .web import Html, Problem, Redirect, Request, Response, Stream
@@ -35,3 +36,5 @@ __all__ = [
     "warm",
     "web",
 ]
+
+publish("bireme", globals(), __all__)

@@ -55,6 +55,8 @@ class App:
     @overload
     def function(
         self,
+        function: None = None,
+        /,
         *,
         batched: BatchedLike,
         timeout: Duration | None = None,
@@ -72,6 +74,8 @@ class App:
     @overload
     def function(
         self,
+        function: None = None,
+        /,
         *,
         timeout: Duration | None = None,
         memory: Size | None = None,

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, overload
 from . import jsontext
 from .codec import Misfit, codec_of
 from .host import host
+from .public import publish
 
 T = TypeVar("T")
 _MISSING: Any = object()
@@ -52,7 +53,7 @@ def get(key: str, of: Any = str, default: Any = _MISSING) -> Any:
         try:
             return codec.decode(text)
         except Misfit as error:
-            if codec.kinds == {"string"}:
+            if len(codec.kinds) == 1:
                 raise Error(f"the configuration value `{key}` does not fit: {error.reason}") from None
     try:
         return codec.decode(jsontext.loads(text.encode()))
@@ -65,3 +66,5 @@ def get(key: str, of: Any = str, default: Any = _MISSING) -> Any:
 def all() -> dict[str, str]:
     """Returns every value of the app."""
     return host().config_all()
+
+publish("bireme.config", globals(), ["Error"])

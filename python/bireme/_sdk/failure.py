@@ -36,7 +36,7 @@ class Failure(Exception):
 
     >>> raise Failure("no such ship", terminal=True)
     Traceback (most recent call last):
-    bireme._sdk.failure.Failure: no such ship
+    bireme.Failure: no such ship
     """
 
     def __init__(
@@ -77,7 +77,7 @@ def one_line(error: BaseException) -> str:
     """Returns an exception's type and words, as the last line of a traceback has them."""
     text = "".join(traceback.format_exception_only(error)).strip()
     last = text.splitlines()[-1] if isinstance(error, SyntaxError) else text
-    return last.removeprefix("bireme._sdk.")
+    return last
 
 
 def _exit_code(error: SystemExit) -> str:

@@ -35,16 +35,16 @@ class Fakes:
 
     http: Callable[[Request], Response] | None = None
     kv: dict[str, dict[str, Value]] | None = None
-    embedders: dict[str, Callable[[str], Any]] = field(default_factory=dict)
-    rerankers: dict[str, Callable[[str, str], float]] = field(default_factory=dict)
-    classifiers: dict[str, Callable[[str], dict[str, float]]] = field(default_factory=dict)
-    inferrers: dict[str, Callable[[dict[str, Any]], Any]] = field(default_factory=dict)
-    config: dict[str, str] = field(default_factory=dict)
-    secrets: dict[str, str] = field(default_factory=dict)
+    embedders: dict[str, Callable[[str], Any]] = field(default_factory=dict[str, Any])
+    rerankers: dict[str, Callable[[str, str], float]] = field(default_factory=dict[str, Any])
+    classifiers: dict[str, Callable[[str], dict[str, float]]] = field(default_factory=dict[str, Any])
+    inferrers: dict[str, Callable[[dict[str, Any]], Any]] = field(default_factory=dict[str, Any])
+    config: dict[str, str] = field(default_factory=dict[str, str])
+    secrets: dict[str, str] = field(default_factory=dict[str, str])
     logs: list[LogLine] | None = None
     #: Seconds by which the clock was moved.
     moved: float = 0.0
-    calls: list[CallInfo] = field(default_factory=list)
+    calls: list[CallInfo] = field(default_factory=lambda: [])
 
     def now(self) -> float:
         """Time of the fake clock, which stands still unless a test moves it."""

@@ -62,8 +62,7 @@ def _format(error: BaseException, parts: list[str], seen: set[int]) -> None:
     if frames:
         parts.append("Traceback (most recent call last):\n")
         parts.extend(traceback.StackSummary.from_list(frames[-_FRAMES_MAX:]).format())
-    # The module of an exception of ours is of no interest to an author.
-    parts.extend(line.replace("bireme._sdk.", "bireme.", 1) for line in traceback.format_exception_only(error))
+    parts.extend(traceback.format_exception_only(error))
 
 
 def remember(filename: str, source: str) -> None:

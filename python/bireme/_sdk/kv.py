@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, Union
+from typing import TYPE_CHECKING, Any, TypeVar, Union, cast
 
 from . import jsontext
 from .codec import Misfit, codec_of
 from .host import host
 from .units import Duration, milliseconds
+from .public import publish
 
 if TYPE_CHECKING:
     from .host.api import Bucket as HostBucket
@@ -113,7 +114,8 @@ class Bucket:
 
     def set_many(self, values: Mapping[str, Value] | Iterable[tuple[str, Value]]) -> None:
         """Writes values in one go."""
-        pairs = values.items() if isinstance(values, Mapping) else values
+        pairs: Iterable[tuple[str, Value]]
+        pairs = cast("Mapping[str, Value]", values).items() if isinstance(values, Mapping) else values
         written = [(key, _bytes(value)) for key, value in pairs]
         self._do(f"cannot write {len(written)} keys of bucket `{self.name}`", lambda: self._bucket.set_many(written))
 
@@ -181,8 +183,10 @@ def _bytes(value: Any) -> bytes:
     if isinstance(value, str):
         return value.encode()
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
+        return bytes(cast(bytes, value))
     raise TypeError(f"a value of a bucket is bytes or a text, not a `{type(value).__name__}`; `set_json` writes others")
 
 
 __all__ = ["Bucket", "Error", "open"]
+
+publish("bireme.kv", globals(), ["Bucket", "Error", "open"])

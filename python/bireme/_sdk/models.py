@@ -12,6 +12,7 @@ from typing import Any, Union, overload
 from .host import host
 from .host.api import Tensor as HostTensor
 from .words import names
+from .public import publish
 
 _WORDS = {
     "UnknownModel": "the host has no model `{model}`; `bireme models` lists those it has, `bireme models pull {model}` "
@@ -247,3 +248,5 @@ def model(name: str, *, truncate: bool = True) -> Model:
     [[1.0], [2.0]]
     """
     return Model(name, truncate=truncate)
+
+publish("bireme.model", globals(), ["Error", "Model", "Tensor"])

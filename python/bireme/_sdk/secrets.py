@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .host import host
+from .public import publish
 
 
 class SecretError(Exception):
@@ -23,3 +24,5 @@ def secret(name: str) -> str:
     if value is None:
         raise SecretError(f'this function does not declare the secret `{name}`; add `secrets=["{name}"]` to its decorator')
     return value
+
+publish("bireme", globals(), ["SecretError"])

@@ -10,7 +10,7 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from . import jsontext
 from .codec import Codec, Definitions, Misfit, codec_of
@@ -116,7 +116,7 @@ class Signature:
             if not self.parameters:
                 raise invalid(f"the function takes no input, but found {_kind(value)}")
             raise invalid(f"expected an object with the keys {names(self.names)}, found {_kind(value)}")
-        given: dict[str, Any] = value
+        given = cast("dict[str, Any]", value)
         if len(self.parameters) != 1 or list(given) == self.names:
             return self._bind(given, None)
         if not given and not self.parameters[0].is_required:
@@ -274,7 +274,7 @@ def _item(hint: Any) -> Any:
 def _without_exceptions(hint: Any) -> Any:
     members = typing.get_args(hint)
     if any(isinstance(m, type) and issubclass(m, BaseException) for m in members):
-        rest = [m for m in members if not (isinstance(m, type) and issubclass(m, BaseException))]
+        rest: list[Any] = [m for m in members if not (isinstance(m, type) and issubclass(m, BaseException))]
         return typing.Union[tuple(rest)] if rest else None
     return hint
 

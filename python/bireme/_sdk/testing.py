@@ -16,7 +16,7 @@ one comes back at its end.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Union
 
 from . import describe as documents
@@ -40,7 +40,7 @@ Site = Union[Callable[[Request], Response], Mapping[str, "Response | str | bytes
 
 
 @contextlib.contextmanager
-def fake_http(site: Site) -> Iterator[list[Request]]:
+def fake_http(site: Site) -> Generator[list[Request], None, None]:
     """Answers requests: by a function, or by URL with a text, a status or a response; other URLs are a 404.
 
     Redirects are followed as on a host, with a request for each hop. Yields the requests that were made.
@@ -69,7 +69,7 @@ def _pages(pages: Mapping[str, Any]) -> Callable[[Request], Response]:
 
 
 @contextlib.contextmanager
-def _set(name: str, value: Any) -> Iterator[None]:
+def _set(name: str, value: Any) -> Generator[None, None, None]:
     before = getattr(FAKES, name)
     setattr(FAKES, name, value)
     try:
@@ -114,7 +114,7 @@ def fake_secrets(values: Mapping[str, str] | None = None, /, **more: str) -> con
 
 
 @contextlib.contextmanager
-def logs() -> Iterator[list[LogLine]]:
+def logs() -> Generator[list[LogLine], None, None]:
     """Collects the lines that are logged."""
     lines: list[LogLine] = []
     with _set("logs", lines):

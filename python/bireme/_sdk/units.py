@@ -22,7 +22,7 @@ def milliseconds(what: str, value: Duration, example: str, least: int, most: int
         if found is None:
             raise ValueError(f'{what}={value!r} is no duration; write a number of seconds, or "{example}"')
         ms = float(found[1]) * _TIMES[found[2]]
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
         ms = value * 1000
     else:
         raise TypeError(f'{what}={value!r} is no duration; write a number of seconds, or "{example}"')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from ..words import found
 from .base import Codec, Definitions, Misfit, Schema, misfit
@@ -78,7 +78,7 @@ class TupleCodec(Codec):
     def decode(self, value: Any) -> Any:
         if not isinstance(value, list):
             raise misfit(self.expected, value)
-        given: list[Any] = value
+        given = cast("list[Any]", value)
         if len(given) != len(self.items):
             raise Misfit(f"expected {self.expected}, found {len(given)} of them")
         items: list[Any] = []
@@ -128,7 +128,7 @@ class DictCodec(Codec):
     def decode(self, value: Any) -> Any:
         if not isinstance(value, dict):
             raise misfit("an object", value)
-        given: dict[str, Any] = value
+        given = cast("dict[str, Any]", value)
         out: dict[Any, Any] = {}
         for key, item in given.items():
             try:

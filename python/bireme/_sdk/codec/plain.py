@@ -9,13 +9,13 @@ import decimal
 import enum
 import uuid
 from collections.abc import Iterator, Mapping, Set
-from typing import Any
+from typing import Any, cast
 
 
 def plain(value: Any) -> Any:
     """Returns a value that `json.dumps` writes; its `default`. Raises `TypeError` for what has no JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(cast(Any, value))}
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from ..words import meant, names
 from .base import Codec, Definitions, Misfit, Schema, misfit
@@ -62,7 +62,7 @@ class RecordCodec(Codec):
     def decode(self, value: Any) -> Any:
         if not isinstance(value, dict):
             raise misfit(self.expected, value)
-        given: dict[str, Any] = value
+        given = cast("dict[str, Any]", value)
         out: dict[str, Any] = {}
         for key, item in given.items():
             field = self.fields.get(key)

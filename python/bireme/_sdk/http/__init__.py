@@ -8,6 +8,7 @@
 '<h1>hello</h1>'
 """
 
+from ..public import publish
 from .client import Session, delete, get, head, options, patch, post, put, request
 from .errors import (
     BodyTooLarge,
@@ -51,3 +52,5 @@ __all__ = [
     "put",
     "request",
 ]
+
+publish("bireme.http", globals(), __all__)

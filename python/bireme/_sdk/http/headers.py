@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Union
+from typing import Union, cast
 
 HeadersLike = Union[Mapping[str, str], Iterable[tuple[str, str]], "Headers"]
 
@@ -16,7 +16,13 @@ class Headers(Mapping[str, str]):
     """
 
     def __init__(self, headers: HeadersLike = ()) -> None:
-        pairs = headers.all() if isinstance(headers, Headers) else headers.items() if isinstance(headers, Mapping) else headers
+        pairs: Iterable[tuple[str, str]]
+        if isinstance(headers, Headers):
+            pairs = headers.all()
+        elif isinstance(headers, Mapping):
+            pairs = cast("Mapping[str, str]", headers).items()
+        else:
+            pairs = headers
         self._pairs = [(str(name), str(value)) for name, value in pairs]
 
     def __getitem__(self, name: str) -> str:

@@ -20,6 +20,7 @@ A function returns `Html`, a text, bytes, `Response`, `Redirect`, `Stream`, or a
 
 from html import escape
 
+from ..public import publish
 from .body import BODY_BYTES_MAX, Body
 from .parameters import Form, Json
 from .problem import Problem
@@ -39,3 +40,5 @@ __all__ = [
     "Stream",
     "escape",
 ]
+
+publish("bireme.web", globals(), __all__)

@@ -28,7 +28,7 @@ class Problem(Exception):
 
     >>> raise Problem(404, "no page `7`")
     Traceback (most recent call last):
-    bireme._sdk.web.problem.Problem: no page `7`
+    bireme.Problem: no page `7`
     """
 
     #: The author chose its words, so its traceback is of no interest.
