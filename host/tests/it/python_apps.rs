@@ -16,7 +16,7 @@ use crate::support::{
 fn base() -> PathBuf {
     locked("python-base", || {
         let out = kept().join("python-base");
-        let mut build = Command::new(crate_dir("python/base/build.sh"));
+        let mut build = Command::new(crate_dir("../python/base/build.sh"));
         build.arg("--if-needed").arg(&out);
         let built = finish(build);
         assert_eq!(built.status, 0, "{built:?}");
@@ -74,7 +74,7 @@ def total(texts: list[str]) -> int:
 
 @app.function
 def seen(name: str) -> int:
-    return kv("names").increment(name)
+    return kv.open("names").increment(name)
 
 @app.function
 def broken() -> int:
@@ -176,7 +176,7 @@ fn a_module_that_cannot_be_imported_is_an_error_with_the_authors_own_lines() {
         ("import os\nos._exit(3)", "ended the process"),
         ("import sys\nsys.exit(3)", "`sys.exit(3)`"),
         ("x = 1", "`app = App(\"name\")`"),
-        ("from bireme import kv\nkv('a').get('b')", "while modules were imported"),
+        ("from bireme import kv\nkv.open('a').get('b')", "while modules were imported"),
         ("open('/etc/passwd')", "is not a file of the app"),
     ] {
         let dir = app(data.path(), "bad", source);
