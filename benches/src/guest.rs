@@ -9,7 +9,6 @@ use bireme::config::{Config, Directories};
 use bireme::dispatch::{Call, find_function};
 use bireme::http::Ingress;
 use bireme::ids::AppName;
-use bireme::inference::WorkerProgram;
 use bireme::logs::NoLog;
 use bireme::sandbox::FunctionRef;
 use bireme::sandbox::Program;
@@ -49,8 +48,6 @@ impl Served {
         let directories = Directories::resolve(Some(data.path())).expect("a given directory needs no home");
         let mut config = Config::new(directories, &[]).expect("no grant can be wrong");
         config.inference.noop_model = true;
-        // The bench is its own worker and compiler, as the host is: see `ran_as_child`.
-        config.inference.worker = WorkerProgram::this_binary();
         set_up(&mut config);
         let host = Host::build(config, Arc::new(NoLog)).expect("the host can be set up");
 

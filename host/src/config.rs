@@ -7,11 +7,12 @@ use crate::app::build::BuildDirs;
 use crate::budgets::{MEMORY_MIN, MemoryPlan, machine_bytes};
 use crate::compiler::CompilerConfig;
 use crate::devices::{DeviceChoice, DeviceName};
-use crate::inference::{InferenceConfig, WorkerProgram};
+use crate::inference::InferenceConfig;
 use crate::limits::{BatchLimits, INFERENCE_BYTES_MAX};
 use crate::outbound::{Grants, PolicyError};
 use crate::sandbox::EngineConfig;
 use crate::settings::{Settings, SettingsError};
+use crate::spawner::Spawner;
 
 /// Name of the token's file in the data directory.
 const TOKEN: &str = "token";
@@ -127,7 +128,7 @@ impl Config {
     pub fn new(directories: Directories, grants: &[String]) -> Result<Self, ConfigError> {
         let inference = InferenceConfig {
             models_dir: directories.models.clone(),
-            worker: WorkerProgram::this_binary(),
+            spawner: Spawner::in_process(&directories.models),
             // Needs no probe of the machine; commands that run models set their own.
             device: DeviceChoice::Named(DeviceName::Cpu),
             batch_limits: BatchLimits::default(),

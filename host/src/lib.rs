@@ -40,6 +40,8 @@ pub mod app;
 
 pub(crate) mod metrics;
 
+pub mod spawner;
+
 pub mod call;
 pub mod devices;
 pub(crate) mod settings;
@@ -50,9 +52,13 @@ pub mod tokenizer;
 
 pub(crate) mod budgets;
 pub(crate) mod clock;
+pub mod confine;
 pub(crate) mod descriptors;
+#[cfg(debug_assertions)]
+pub(crate) mod escape;
 pub mod failpoint;
 pub mod ids;
+pub(crate) mod packets;
 pub(crate) mod tasks;
 pub(crate) mod telemetry;
 

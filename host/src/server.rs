@@ -7,6 +7,8 @@
 //!
 //! Not here: HTTP (`http`), the command line (`cli`).
 
+mod confined;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,7 +38,10 @@ use crate::outbound::{Grants, Outbound, OutboundLimits, OwnListeners};
 use crate::sandbox::{EngineConfig, Program, Sandbox, SandboxError, Services};
 use crate::settings::{OperatorToken, TokenError};
 use crate::storage::{Observer, StorageError};
-use crate::store::{StoreDir, engine};
+use crate::store::{StoreDir, StoreError, engine};
+
+pub use self::confined::ConfineError;
+pub(crate) use self::confined::confine;
 
 /// A host whose parts cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +74,15 @@ pub enum OpenError {
     /// The log files, or the signal of the file size limit.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl OpenError {
+    fn of_store(error: StoreError) -> Self {
+        match error.is_in_use() {
+            true => Self::InUse(error.into()),
+            false => Self::Storage(error.into()),
+        }
+    }
 }
 
 /// A host that cannot resume the durable work in its data directory.
@@ -136,7 +150,7 @@ impl Host {
         let logs = Logs::new(log);
         let dispatcher = Dispatcher::new(sandbox.clone(), services, logs.clone(), metrics.calls.clone());
         let durable = dispatcher.durable(&storage);
-        let compiler = Compiler::new(config.compiler.clone());
+        let compiler = Compiler::new(config.compiler.clone(), config.inference.spawner.clone());
         let code = NativeCode::new(sandbox.clone(), artifacts, compiler);
         let loader = Arc::new(Loader::new(sandbox.clone(), dispatcher.clone(), code, config.settings.clone()));
         let grants = config.grants.clone();
@@ -166,10 +180,7 @@ impl Host {
     pub async fn open(self, settings: ListenSettings) -> Result<OpenHost, OpenError> {
         self.inference.check_device().await?;
         ignore_file_size_signal()?;
-        self.store.open_for_host().map_err(|error| match error.is_in_use() {
-            true => OpenError::InUse(error.into()),
-            false => OpenError::Storage(error.into()),
-        })?;
+        self.store.open_for_host().map_err(OpenError::of_store)?;
         if settings.serves_deployments {
             self.logs.keep_in(&self.config.directories.data)?;
             self.deployments.restore().await?;

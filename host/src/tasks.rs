@@ -1,7 +1,8 @@
-//! Tasks whose panics continue in the task that waits for them, and a guard that ends a panic.
+//! Tasks whose panics continue in the task that waits for them, a guard that ends a panic, and the cores for them.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
@@ -9,6 +10,13 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::telemetry::panic_message;
+
+/// Returns the cores of this process, at least one. Looked up once: the files that say so are out of a confined host's
+/// reach.
+pub(crate) fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
 
 /// Runs a future; a panic in it becomes an error with its message. Everything the future held is dropped by then.
 pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {

@@ -2,7 +2,8 @@
 //!
 //! A dedicated thread writes: a stalled reader of standard error (a pipe, a paused terminal) must not block the
 //! runtime's threads. The queue is bounded in bytes (`STDERR_BYTES_MAX`), with a share for the host and for each app;
-//! dropped lines are counted, and the count is written once there is room.
+//! dropped lines are counted, and the count is written once there is room. Only while a host starts, and must have no
+//! thread, do lines go out on the caller's.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write};
@@ -27,6 +28,8 @@ const PREFIX_BYTES_MAX: usize = 4 << 10;
 const LINE_OVERHEAD_BYTES: usize = 64;
 
 static STDERR: LazyLock<Stderr> = LazyLock::new(Stderr::start);
+/// Whether there must be no thread yet.
+static IS_THREADLESS: AtomicBool = AtomicBool::new(false);
 
 /// Wrapper of a write that moves a progress bar out of its way.
 pub(crate) type WriteWrapper = Box<dyn Fn(&mut dyn FnMut()) + Send>;
@@ -83,7 +86,21 @@ fn queue(source: &str, mut line: Vec<u8>) {
     if line.last() != Some(&b'\n') {
         line.push(b'\n');
     }
+    if IS_THREADLESS.load(Ordering::Relaxed) {
+        // A closed standard error is not an error of ours.
+        return drop(io::stderr().lock().write_all(&line));
+    }
     STDERR.lines.offer(source, line.len() + LINE_OVERHEAD_BYTES, line);
+}
+
+/// Starts no thread until `start_thread`; for a process that is about to confine itself.
+pub(crate) fn hold_thread() {
+    IS_THREADLESS.store(true, Ordering::Relaxed);
+}
+
+/// Ends `hold_thread`.
+pub(crate) fn start_thread() {
+    IS_THREADLESS.store(false, Ordering::Relaxed);
 }
 
 /// Wraps every later write; replaces an earlier wrapper.
@@ -94,6 +111,9 @@ pub(crate) fn set_write_wrapper(wrapper: WriteWrapper) {
 /// Waits until standard error has taken all queued lines, at most `FLUSH_PATIENCE`; no longer waits for a reader that
 /// has stalled once.
 pub(crate) fn flush() {
+    if IS_THREADLESS.load(Ordering::Relaxed) {
+        return;
+    }
     if !STDERR.has_stalled.load(Ordering::Relaxed) && !STDERR.lines.flush(FLUSH_PATIENCE) {
         STDERR.has_stalled.store(true, Ordering::Relaxed);
     }

@@ -5,6 +5,7 @@
 //! Daylight saving: a skipped time of day is due right after the gap, a repeated one is due once. That holds for
 //! patterns of one minute and one hour; others follow the clock (`docs/schedules.md`).
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use croner::Cron;
@@ -119,6 +120,12 @@ impl Timetable {
         };
         time.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
     }
+}
+
+/// Returns the directories of time zones, which are read at their first use; without them there is a table of our own.
+pub(crate) fn system_files() -> Vec<PathBuf> {
+    let given = std::env::var_os("TZDIR").map(PathBuf::from);
+    given.into_iter().chain([PathBuf::from("/usr/share/zoneinfo")]).collect()
 }
 
 #[cfg(test)]

@@ -271,6 +271,17 @@ impl From<crate::server::OpenError> for Exit {
     }
 }
 
+impl From<crate::server::ConfineError> for Exit {
+    fn from(error: crate::server::ConfineError) -> Self {
+        use crate::server::ConfineError as E;
+        match error {
+            E::Build(error) => error.into(),
+            E::Open(error) => error.into(),
+            E::Threads { .. } => Self::of_error(Code::Sandbox, &error),
+        }
+    }
+}
+
 impl From<crate::server::StartError> for Exit {
     fn from(error: crate::server::StartError) -> Self {
         use crate::server::StartError as E;

@@ -55,6 +55,7 @@ mod remote;
 mod rerank;
 mod retention;
 mod run;
+mod runtime;
 mod schema_text;
 mod sdk;
 mod secrets_note;
@@ -71,7 +72,6 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use self::exit::Exit;
 use self::global::Global;
 
 /// Run sandboxed functions and batched model inference on your own machine.
@@ -139,24 +139,29 @@ pub fn main() -> ExitCode {
         Some("worker") => return worker::run(words),
         // Without a log: its thread must not be there when the process forks.
         Some("compiler") => return compiler_process(),
+        Some("spawner") => return spawner_process(words.next()),
         _ => {}
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return exit::report_usage(error),
     };
+    if matches!(cli.command, Command::Serve(_)) {
+        crate::telemetry::hold_thread();
+    }
     crate::telemetry::init(cli.global.verbose);
     let global = cli.global;
     let result = match cli.command {
         Command::New(command) => command.run(&global),
-        Command::Build(command) => with_runtime(command.run(&global)),
-        Command::Inspect(command) => with_runtime(command.run(&global)),
-        Command::Run(command) => with_runtime(command.run(&global)),
-        Command::Test(command) => with_runtime(command.run(&global)),
-        Command::Map(command) => with_runtime(command.run(&global)),
-        Command::Serve(command) => with_runtime(command.run(&global)),
-        Command::Dev(command) => with_runtime(command.run(&global)),
-        Command::Deploy(command) => with_runtime(command.run(&global)),
+        Command::Build(command) => runtime::block_on(command.run(&global)),
+        Command::Inspect(command) => runtime::block_on(command.run(&global)),
+        Command::Run(command) => runtime::block_on(command.run(&global)),
+        Command::Test(command) => runtime::block_on(command.run(&global)),
+        Command::Map(command) => runtime::block_on(command.run(&global)),
+        // It has a runtime only once it is confined.
+        Command::Serve(command) => command.run(&global),
+        Command::Dev(command) => runtime::block_on(command.run(&global)),
+        Command::Deploy(command) => runtime::block_on(command.run(&global)),
         Command::Apps(command) => command.run(&global),
         Command::History(command) => command.run(&global),
         Command::Rollback(command) => command.run(&global),
@@ -173,11 +178,11 @@ pub fn main() -> ExitCode {
         Command::Schedule(command) => command.run(&global),
         Command::Kv(command) => command.run(&global),
         Command::Models(command) => command.run(&global),
-        Command::Embed(command) => with_runtime(command.run(&global)),
-        Command::Rerank(command) => with_runtime(command.run(&global)),
-        Command::Classify(command) => with_runtime(command.run(&global)),
-        Command::Infer(command) => with_runtime(command.run(&global)),
-        Command::Demo(command) => with_runtime(command.run(&global)),
+        Command::Embed(command) => runtime::block_on(command.run(&global)),
+        Command::Rerank(command) => runtime::block_on(command.run(&global)),
+        Command::Classify(command) => runtime::block_on(command.run(&global)),
+        Command::Infer(command) => runtime::block_on(command.run(&global)),
+        Command::Demo(command) => runtime::block_on(command.run(&global)),
         // The table lists every problem; an error on top would repeat it.
         Command::Doctor(command) => {
             return command.run(&global).unwrap_or_else(|exit| exit.report(global.json));
@@ -197,19 +202,17 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Runs the process that starts a host's other processes. Not a user command: hidden from help and completions.
+fn spawner_process(models_dir: Option<String>) -> ExitCode {
+    crate::telemetry::hold_thread();
+    crate::telemetry::init(false);
+    let Some(models_dir) = models_dir else { return ExitCode::FAILURE };
+    crate::spawner::run(models_dir.as_ref()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+}
+
 /// Runs the process that compiles for a host. Not a user command: hidden from help and completions.
 fn compiler_process() -> ExitCode {
     crate::compiler::run().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
-}
-
-fn with_runtime(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> {
-    // Shells set 1,024; a host may need one descriptor for each connection.
-    crate::descriptors::raise_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(work);
-    // Does not wait for a thread blocked on standard input.
-    runtime.shutdown_background();
-    result
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
+use tokio::runtime::Builder;
 
 use super::app_settings::AppSettings;
 use super::device::OnDevice;
@@ -17,13 +18,17 @@ use super::log::StderrLog;
 use super::memory_args::MemoryArgs;
 use super::service_manager::ServiceManager;
 use super::signals::StopSignals;
-use super::{listen, output, retention, secrets_note, target};
+use super::target::AppFile;
+use super::{listen, output, retention, runtime, secrets_note, target};
 use crate::codes::Code;
-use crate::config::{ConfigError, check_listen};
+use crate::config::{Config, ConfigError, check_listen};
+use crate::dispatch::Retention;
 use crate::ids::AppName;
 use crate::logs::Level;
-use crate::server::{Host, ListenSettings, Resumed, RunningHost};
+use crate::server::{Host, ListenSettings, Resumed, RunningHost, confine};
+use crate::spawner::Spawner;
 use crate::storage::StorageError;
+use crate::{descriptors, telemetry};
 
 /// Serve apps over HTTP: each function at POST /APP/FUNCTION, each web function at its route below /APP. On Ctrl-C or
 /// SIGTERM, running calls finish first.
@@ -61,8 +66,11 @@ pub(crate) struct Serve {
     drain: Duration,
 }
 
+/// An app on the command line, or why it cannot be served.
+type Located = Result<AppFile, Exit>;
+
 impl Serve {
-    pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         let address = check_listen(self.listen)?;
         let retention = retention::parse(&self.keep)?;
         let mut config = self.settings.config(global)?;
@@ -70,14 +78,41 @@ impl Serve {
         self.memory.apply(&mut config)?;
         self.fairness.apply(&mut config.inference);
         self.disk.apply(&mut config);
+        descriptors::raise_limit();
+        let apps = self.locate(&config)?;
+        config.inference.spawner = Spawner::start_process(&config.directories.models)?;
+        let service_manager = ServiceManager::of_this_process();
+        confine(&config.directories, address.port())?;
+        telemetry::start_thread();
+        runtime::block_on(self.serve(config, apps, address, retention, service_manager, global.json))
+    }
+
+    /// Opens the apps on the command line, and builds those that are crates: a confined host reads no such file.
+    fn locate(&self, config: &Config) -> Result<Vec<Located>, Exit> {
+        if self.apps.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (runtime, dirs) = (Builder::new_current_thread().build()?, config.directories.builds());
+        let located = self.apps.iter().map(|path| runtime.block_on(target::locate(path, &dirs)));
+        Ok(located.collect())
+    }
+
+    async fn serve(
+        self,
+        config: Config,
+        apps: Vec<Located>,
+        address: SocketAddr,
+        retention: Retention,
+        service_manager: ServiceManager,
+        is_json: bool,
+    ) -> Result<(), Exit> {
         let settings = ListenSettings { retention, serves_deployments: true, last_call: None };
         let open = Host::build(config, StderrLog::of_server(Level::Info))?.open(settings).await?;
-        self.load_named(&open.host, global.json).await?;
+        self.load_named(apps, &open.host, is_json).await?;
         // Before the port accepts: a supervisor may stop the host from then on.
         let mut signals = StopSignals::listen()?;
         let running = open.start(listen::bind(address).await?).await?;
-        announce(&running, global.json);
-        let service_manager = ServiceManager::of_this_process();
+        announce(&running, is_json);
         service_manager.ready(&format!("listening on http://{}", running.address));
         let host = &running.host;
         let failed = tokio::select! {
@@ -96,13 +131,13 @@ impl Serve {
 
     /// Loads the apps on the command line. One that fails is reported and left out; if all fail, returns the last
     /// error.
-    async fn load_named(&self, host: &Host, is_json: bool) -> Result<(), Exit> {
+    async fn load_named(&self, apps: Vec<Located>, host: &Host, is_json: bool) -> Result<(), Exit> {
         let mut names = HashSet::new();
         let mut failed: Option<Exit> = None;
         let mut is_any_loaded = false;
-        for path in &self.apps {
+        for (path, app) in self.apps.iter().zip(apps) {
             failed.take().into_iter().for_each(|exit| exit.note(is_json));
-            match load(path, host, &mut names).await {
+            match load(path, app, host, &mut names).await {
                 Ok(()) => is_any_loaded = true,
                 Err(exit) if exit.code == Code::Usage => return Err(exit),
                 Err(exit) => failed = Some(exit.about(path)),
@@ -151,8 +186,10 @@ fn drain(text: &str) -> Result<Duration, String> {
     if drain <= DRAIN_MAX { Ok(drain) } else { Err(format!("`{text}` is over the longest drain, {DRAIN_MAX:?}")) }
 }
 
-async fn load(path: &str, host: &Host, names: &mut HashSet<AppName>) -> Result<(), Exit> {
-    let (app, grants) = target::resolve(path, host).await?;
+async fn load(path: &str, app: Located, host: &Host, names: &mut HashSet<AppName>) -> Result<(), Exit> {
+    let app = app?;
+    let grants = app.grants();
+    let app = app.describe_unsaved(host).await?;
     let name = &app.metadata.app.name;
     if names.contains(name) {
         return Err(Exit::usage(format!("`{path}` is a second app named `{name}`; rename one of the crates")));

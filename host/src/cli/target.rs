@@ -193,6 +193,15 @@ impl AppFile {
         self.with(described)
     }
 
+    /// Returns the app as `describe` does, without saving the metadata: a confined host writes nothing outside its data.
+    pub(crate) async fn describe_unsaved(self, host: &Host) -> Result<DescribedApp, Exit> {
+        if let Some((_, app)) = self.described() {
+            return Ok(app);
+        }
+        let described = host.describe(&self.component, Some(&self.stem())).await;
+        Ok(self.complete(described)?.1)
+    }
+
     /// Returns the app as `describe` does; `compiled` is its component.
     pub(crate) async fn describe_compiled(self, host: &Host, compiled: &Compiled) -> Result<DescribedApp, Exit> {
         if let Some((_, app)) = self.described() {
@@ -214,6 +223,20 @@ impl AppFile {
 
     /// Attaches new metadata, completed by the manifest, in the file too if that is one of ours.
     fn with(self, described: Result<Metadata, LoadError>) -> Result<(PathBuf, DescribedApp), Exit> {
+        let (path, app) = self.complete(described)?;
+        if path.to_string_lossy().ends_with(".bireme.wasm") {
+            let folder = path.parent().unwrap_or(Path::new("."));
+            let readable = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+            // Permissions as of cargo's own output: 0666 less the umask.
+            let file = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
+            std::fs::write(file.path(), &app.component.bytes)?;
+            file.persist(&path).map_err(|error| error.error)?;
+        }
+        Ok((path, app))
+    }
+
+    /// Attaches new metadata, completed by the manifest.
+    fn complete(self, described: Result<Metadata, LoadError>) -> Result<(PathBuf, DescribedApp), Exit> {
         let mut metadata = described.map_err(|error| Exit::from(error).about(&self.path.display().to_string()))?;
         match &self.manifest {
             Some(manifest) if metadata.is_stock() => manifest.complete(&mut metadata)?,
@@ -221,14 +244,6 @@ impl AppFile {
             None => {}
         }
         let component = self.component.with_metadata(&metadata)?;
-        if self.path.to_string_lossy().ends_with(".bireme.wasm") {
-            let folder = self.path.parent().unwrap_or(Path::new("."));
-            let readable = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-            // Permissions as of cargo's own output: 0666 less the umask.
-            let file = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
-            std::fs::write(file.path(), &component.bytes)?;
-            file.persist(&self.path).map_err(|error| error.error)?;
-        }
         Ok((self.path, DescribedApp { component, metadata }))
     }
 }

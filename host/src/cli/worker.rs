@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::exit::Exit;
 use super::output;
+use crate::confine::{self, Confinement, HostAccess};
 use crate::devices::DeviceName;
 use crate::worker;
-use crate::worker::confine::Confinement;
 
 #[derive(Debug, PartialEq, Eq)]
 enum Task {
@@ -18,6 +18,8 @@ enum Task {
     Probe,
     /// Confine the process and print a JSON list of the mechanisms that are missing here.
     Confine,
+    /// The same for a host.
+    ConfineHost,
 }
 
 /// Runs the task in the words behind `worker`.
@@ -34,6 +36,10 @@ pub(crate) fn run(words: impl Iterator<Item = String>) -> ExitCode {
             output::line(&json!(Confinement::Cpu.apply(&[])).to_string());
             Ok(())
         }
+        Task::ConfineHost => {
+            output::line(&json!(confine::host(&HostAccess::default())).to_string());
+            Ok(())
+        }
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -46,6 +52,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Task, Exit> {
         None => Task::Infer(DeviceName::Cpu),
         Some("--probe") => Task::Probe,
         Some("--confine") => Task::Confine,
+        Some("--confine-host") => Task::ConfineHost,
         Some("--device") => {
             let name = words.next().ok_or_else(|| Exit::usage("`--device` needs a value"))?;
             Task::Infer(name.parse().map_err(|error| Exit::usage(format!("{error}")))?)
@@ -73,6 +80,7 @@ mod tests {
         assert_eq!(check(&["--device", "cuda:3"]), Ok(Task::Infer(DeviceName::Cuda(3))));
         assert_eq!(check(&["--probe"]), Ok(Task::Probe));
         assert_eq!(check(&["--confine"]), Ok(Task::Confine));
+        assert_eq!(check(&["--confine-host"]), Ok(Task::ConfineHost));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,6 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
-use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -19,7 +17,9 @@ use super::error::CompileError;
 use super::message::{self, Reply};
 use super::sealed;
 use crate::limits::NATIVE_CODE_BYTES_MAX;
-use crate::tasks::blocking;
+use crate::packets;
+use crate::spawner::{Child, Role, Spawner};
+use crate::tasks::{self, blocking};
 
 /// Processes that one component may end: the first may have been another's fault.
 const TRIES_MAX: u32 = 2;
@@ -27,13 +27,11 @@ const TRIES_MAX: u32 = 2;
 const GRACE: Duration = Duration::from_secs(10);
 /// Compiles at a time on a machine with one core: a slow one must not stop the others.
 const PARALLEL_MIN: usize = 2;
-/// Variables of the host's environment that the compiler gets, and no others.
-const ENVIRONMENT: [&str; 2] = ["LD_LIBRARY_PATH", "RUST_BACKTRACE"];
 
 /// Compiler of one host.
 pub(crate) struct Compiler {
     config: CompilerConfig,
-    cores: usize,
+    spawner: Spawner,
     /// None before the first compile.
     process: Mutex<Option<Arc<Process>>>,
     places: Semaphore,
@@ -47,9 +45,9 @@ struct Process {
 
 impl Compiler {
     /// Makes a compiler; starts nothing.
-    pub(crate) fn new(config: CompilerConfig) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { config, cores, process: Mutex::default(), places: Semaphore::new(cores.max(PARALLEL_MIN)) }
+    pub(crate) fn new(config: CompilerConfig, spawner: Spawner) -> Self {
+        let places = Semaphore::new(tasks::cores().max(PARALLEL_MIN));
+        Self { config, spawner, process: Mutex::default(), places }
     }
 
     /// Compiles a component, called `name` in messages. Dropping the future ends the compile. Must run within a tokio
@@ -105,7 +103,7 @@ impl Compiler {
         if let Some(process) = &*process {
             return Ok(process.clone());
         }
-        let started = Arc::new(Process::start(&self.config, self.cores)?);
+        let started = Arc::new(Process::start(&self.spawner)?);
         *process = Some(started.clone());
         Ok(started)
     }
@@ -121,43 +119,20 @@ impl Compiler {
 }
 
 impl Process {
-    fn start(config: &CompilerConfig, cores: usize) -> io::Result<Self> {
-        let (ours, theirs) = message::pair()?;
-        let mut command = Command::new(&config.program.program);
-        command
-            .args(&config.program.args)
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            // Its own group: Ctrl-C in a terminal reaches the host, which then hangs up in its own time.
-            .process_group(0)
-            .env_clear()
-            // It may read no file, and so not the machine's number of cores.
-            .env("RAYON_NUM_THREADS", cores.to_string())
-            .kill_on_drop(true);
-        for key in ENVIRONMENT {
-            if let Some(value) = std::env::var_os(key) {
-                command.env(key, value);
-            }
-        }
-        let child = command.spawn()?;
-        Ok(Self { control: non_blocking(ours)?, _child: child })
+    fn start(spawner: &Spawner) -> io::Result<Self> {
+        let (ours, theirs) = packets::pair()?;
+        let child = spawner.start(Role::Compiler, theirs)?;
+        Ok(Self { control: packets::watched(ours)?, _child: child })
     }
 
     /// Has a component compiled. An error if the process is gone.
     async fn ask(&self, component: &OwnedFd, limits: CompileLimits) -> io::Result<Reply> {
-        let (ours, theirs) = message::pair()?;
+        let (ours, theirs) = packets::pair()?;
         let send = || message::order(self.control.as_fd(), limits, theirs.as_fd(), component.as_fd());
         self.control.async_io(Interest::WRITABLE, send).await?;
         drop(theirs);
-        let socket = non_blocking(ours)?;
+        let socket = packets::watched(ours)?;
         let reply = socket.async_io(Interest::READABLE, || Reply::receive(socket.as_fd())).await?;
         reply.ok_or_else(|| io::Error::other("the compiler process ended"))
     }
-}
-
-/// Tokio knows no sockets that keep message boundaries; of a stream it only waits for readiness.
-fn non_blocking(socket: OwnedFd) -> io::Result<UnixStream> {
-    let socket = std::os::unix::net::UnixStream::from(socket);
-    socket.set_nonblocking(true)?;
-    UnixStream::from_std(socket)
 }

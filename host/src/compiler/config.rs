@@ -1,6 +1,5 @@
-//! Settings of the compiler process: program, limits, receiver of progress.
+//! Settings of the compiler process: limits, receiver of progress.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::limits;
@@ -17,8 +16,6 @@ pub(crate) fn announced_after(bytes: u64) -> Duration {
 /// Settings of the compiler process.
 #[derive(Clone, Debug)]
 pub struct CompilerConfig {
-    /// Program that runs as the compiler.
-    pub program: CompilerProgram,
     /// Limits of each compile.
     pub limits: CompileLimits,
     /// Receiver of progress: called for slow compiles, from a task; must not block.
@@ -27,23 +24,7 @@ pub struct CompilerConfig {
 
 impl Default for CompilerConfig {
     fn default() -> Self {
-        Self { program: CompilerProgram::this_binary(), limits: CompileLimits::default(), progress: |_| () }
-    }
-}
-
-/// The program that runs as the compiler.
-#[derive(Clone, Debug)]
-pub struct CompilerProgram {
-    /// Path of the executable.
-    pub program: PathBuf,
-    /// Its arguments.
-    pub args: Vec<String>,
-}
-
-impl CompilerProgram {
-    /// Returns this same binary, started as `bireme compiler`, also after its file was replaced.
-    pub fn this_binary() -> Self {
-        Self { program: "/proc/self/exe".into(), args: vec!["compiler".into()] }
+        Self { limits: CompileLimits::default(), progress: |_| () }
     }
 }
 

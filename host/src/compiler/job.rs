@@ -10,10 +10,10 @@ use rustix::process::{Pid, Resource, Rlimit, Signal};
 
 use super::message::{Order, Reply};
 use super::sealed;
+use crate::confine::Confinement;
 use crate::limits::{COMPONENT_BYTES_MAX, NATIVE_CODE_BYTES_MAX};
 use crate::sandbox::{CodeGenerator, FunctionCache};
 use crate::telemetry::panic_message;
-use crate::worker::confine::Confinement;
 
 /// Bytes of data that are not the compile's own: the shared cache, and stacks of a thread for each core.
 const DATA_BYTES_BESIDES: u64 = 1 << 30;

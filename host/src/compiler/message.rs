@@ -1,27 +1,20 @@
-//! Messages between host, compiler process and its forks: sockets that keep message boundaries, with descriptors
-//! attached.
+//! Messages between host, compiler process and its forks, as packets with descriptors.
 //!
 //! ```text
 //! order   time ms u64 | memory bytes u64, with the job's socket and the component
 //! reply   kind u8 | text UTF-8, with the code if there is some
 //! ```
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType,
-};
-
 use super::config::CompileLimits;
+use crate::packets::{receive, send};
 
 const ORDER_BYTES: usize = 16;
 /// Bytes of a reply's text; the rest is cut.
 const TEXT_BYTES_MAX: usize = 8 << 10;
-const FILES_MAX: usize = 2;
 
 /// One component to compile.
 pub(super) struct Order {
@@ -38,11 +31,6 @@ pub(super) enum Reply {
     OverTime,
     OverMemory,
     Died(String),
-}
-
-/// Makes a pair of connected sockets.
-pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
 /// Sends an order.
@@ -111,38 +99,11 @@ impl Reply {
     }
 }
 
-fn send(socket: BorrowedFd<'_>, bytes: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !files.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(files)) {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
-    Ok(())
-}
-
-fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let received = loop {
-        match rustix::net::recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
-            Err(rustix::io::Errno::INTR) => {}
-            other => break other?,
-        }
-    };
-    let mut files = Vec::new();
-    for message in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(more) = message {
-            files.extend(more);
-        }
-    }
-    Ok((received.bytes, files))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::compiler::sealed;
+    use crate::packets::pair;
 
     #[test]
     fn an_order_arrives_with_its_limits_and_files() {

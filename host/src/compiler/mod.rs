@@ -26,6 +26,6 @@ mod service;
 
 pub(crate) use self::client::Compiler;
 pub(crate) use self::config::announced_after;
-pub use self::config::{CompileLimits, CompilerConfig, CompilerProgram, Progress};
+pub use self::config::{CompileLimits, CompilerConfig, Progress};
 pub use self::error::CompileError;
 pub use self::service::run;

@@ -16,8 +16,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use super::config::CompileLimits;
 use super::job::{self, Job};
 use super::message::{Order, Reply};
+use crate::confine::Confinement;
 use crate::sandbox::{CodeGenerator, FunctionCache};
-use crate::worker::confine::Confinement;
 
 /// Time between two looks at the memory of running jobs.
 const WATCH_EVERY: Duration = Duration::from_millis(20);

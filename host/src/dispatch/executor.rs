@@ -148,6 +148,8 @@ impl Executor {
         work: W,
     ) -> sandbox::Attempt<W::Output> {
         failpoint::panic_at("attempt.begin");
+        #[cfg(debug_assertions)]
+        crate::escape::attempt();
         let AttemptSpec { id, function, origin, attempt, siblings } = spec;
         let (limits, secrets) = (&function.limits, function.secrets.clone());
         let (version, sink) = (function.version().clone(), self.log.clone());

@@ -5,15 +5,17 @@
 //! A driver can crash its process or never return, so the probe is a process of its own, `bireme worker --probe`,
 //! started once and only if the choice needs it. Limits: [`PROBE_TIMEOUT`], [`PROBE_BYTES_MAX`] of answer.
 
-use std::process::Stdio;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
 use tokio::sync::OnceCell;
 
-use super::worker_program::WorkerProgram;
 use crate::devices::{ChosenDevice, DeviceChoice, DeviceRefused, Obstacle, Probe};
+use crate::spawner::{Role, Spawner};
 
 /// A driver that wakes every device of a large machine takes a few seconds.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,14 +24,14 @@ const PROBE_BYTES_MAX: u64 = 64 << 10;
 
 /// The devices of one host.
 pub(super) struct Devices {
-    program: WorkerProgram,
+    spawner: Spawner,
     choice: Mutex<DeviceChoice>,
     probe: OnceCell<Probe>,
 }
 
 impl Devices {
-    pub(crate) fn new(program: WorkerProgram, choice: DeviceChoice) -> Self {
-        Self { program, choice: Mutex::new(choice), probe: OnceCell::new() }
+    pub(crate) fn new(spawner: Spawner, choice: DeviceChoice) -> Self {
+        Self { spawner, choice: Mutex::new(choice), probe: OnceCell::new() }
     }
 
     pub(crate) fn choice(&self) -> DeviceChoice {
@@ -43,7 +45,7 @@ impl Devices {
 
     /// Returns the probe of the machine, made the first time.
     pub(crate) async fn probe(&self) -> &Probe {
-        self.probe.get_or_init(|| probe(&self.program)).await
+        self.probe.get_or_init(|| probe(&self.spawner)).await
     }
 
     /// Returns the device for the next worker.
@@ -54,13 +56,13 @@ impl Devices {
 }
 
 /// Probes the machine now. An error becomes the obstacle of the probe.
-pub(crate) async fn probe(program: &WorkerProgram) -> Probe {
-    probe_within(program, PROBE_TIMEOUT).await
+pub(crate) async fn probe(spawner: &Spawner) -> Probe {
+    probe_within(spawner, PROBE_TIMEOUT).await
 }
 
-async fn probe_within(program: &WorkerProgram, timeout: Duration) -> Probe {
+async fn probe_within(spawner: &Spawner, timeout: Duration) -> Probe {
     let failed = |cause: String| Probe::failed(Obstacle::ProbeFailed { cause });
-    match tokio::time::timeout(timeout, ask(program)).await {
+    match tokio::time::timeout(timeout, ask(spawner)).await {
         Ok(Ok(probe)) => probe,
         Ok(Err(cause)) => failed(cause),
         // Dropping the future killed the process.
@@ -68,11 +70,14 @@ async fn probe_within(program: &WorkerProgram, timeout: Duration) -> Probe {
     }
 }
 
-async fn ask(program: &WorkerProgram) -> Result<Probe, String> {
-    let mut command = program.command();
-    command.arg("--probe").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().map_err(|error| format!("the probe does not start: {error}"))?;
-    let stdout = child.stdout.take().expect("it was piped");
+async fn ask(spawner: &Spawner) -> Result<Probe, String> {
+    let start = || {
+        let (stdout, theirs) = io::pipe()?;
+        rustix::io::ioctl_fionbio(&stdout, true)?;
+        let child = spawner.start(Role::Probe, theirs.into())?;
+        io::Result::Ok((pipe::Receiver::from_owned_fd(OwnedFd::from(stdout))?, child))
+    };
+    let (stdout, mut child) = start().map_err(|error| format!("the probe does not start: {error}"))?;
     let mut said = Vec::new();
     let read = stdout.take(PROBE_BYTES_MAX + 1).read_to_end(&mut said).await;
     read.map_err(|error| format!("the probe's answer cannot be read: {error}"))?;
@@ -96,10 +101,17 @@ fn parse(said: &[u8]) -> Result<Probe, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::path::Path;
 
-    fn script(text: &str) -> WorkerProgram {
-        WorkerProgram { program: "/bin/sh".into(), args: vec!["-c".into(), text.into()] }
+    use super::*;
+    use crate::spawner::Program;
+
+    fn of_worker(worker: Program) -> Spawner {
+        Spawner::with_worker(worker, Path::new("/nowhere"))
+    }
+
+    fn script(text: &str) -> Spawner {
+        of_worker(Program { program: "/bin/sh".into(), args: vec!["-c".into(), text.into()] })
     }
 
     async fn check(text: &str) -> String {
@@ -123,7 +135,7 @@ mod tests {
         assert_eq!(check("").await, "the probe answered what is no probe");
         assert_eq!(check("echo '{\"gpus\":[]}'; echo '{}'").await, "the probe answered what is no probe");
         assert_eq!(check("exec head -c 70000 /dev/zero").await, "the probe answered more than 64 KiB");
-        let missing = WorkerProgram { program: "/no/such/program".into(), args: vec![] };
+        let missing = of_worker(Program { program: "/no/such/program".into(), args: vec![] });
         assert!(matches!(probe(&missing).await.obstacle, Some(Obstacle::ProbeFailed { .. })));
     }
 

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 use super::worker_process::Worker;
-use super::worker_program::WorkerProgram;
-use crate::devices::DeviceName;
+use crate::spawner::{Role, Spawner};
 use crate::wire::{Frame, Manifest};
 
 /// Models whose files are read at a time. One that is slow holds back those behind it, so more than one.
@@ -52,19 +51,20 @@ impl ManifestError {
 
 /// Starts the workers that read models' files.
 pub(super) struct ManifestReader {
-    program: WorkerProgram,
+    spawner: Spawner,
     places: Semaphore,
 }
 
 impl ManifestReader {
-    pub(super) fn new(program: WorkerProgram) -> Self {
-        Self { program, places: Semaphore::new(READERS_MAX) }
+    pub(super) fn new(spawner: Spawner) -> Self {
+        Self { spawner, places: Semaphore::new(READERS_MAX) }
     }
 
     /// Reads the files in a model's directory. Dropping the future ends the worker.
     pub(super) async fn read(&self, dir: &Path) -> Result<Manifest, ManifestError> {
         let _place = self.places.acquire().await.expect("the semaphore is never closed");
-        let started = Worker::start(&self.program, DeviceName::Cpu, dir);
+        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let started = Worker::start(&self.spawner, Role::ModelReader(name)).await;
         let (worker, replies) = started.map_err(|error| ManifestError::Start { reason: error.to_string() })?;
         let mut request = Vec::new();
         Frame::Describe { path: dir.to_string_lossy().into_owned() }.encode(0, &mut request);

@@ -23,7 +23,6 @@ mod staging;
 pub(crate) mod tensors;
 mod worker_pool;
 mod worker_process;
-mod worker_program;
 
 pub(crate) use self::batcher::{LimitReason, WEIGHT_MAX};
 pub use self::error::InferenceError;
@@ -34,5 +33,4 @@ pub(crate) use self::service::{Description, TensorOutputs};
 pub use self::service::{Embeddings, Inference, InferenceConfig};
 pub use self::worker_pool::DeviceStats;
 pub(crate) use self::worker_pool::{BatchRecord, Outcome};
-pub use self::worker_program::WorkerProgram;
 pub use crate::tokenizer::Overflow;

@@ -19,8 +19,8 @@ use super::labels::Labels;
 use super::manifest::{ManifestError, ManifestReader};
 use super::serving;
 use super::worker_pool::{ModelConfig, ModelSource, WorkerPool};
-use super::worker_program::WorkerProgram;
 use crate::limits::BatchLimits;
+use crate::spawner::Spawner;
 use crate::tokenizer::Tokenizer;
 use crate::wire::ModelId;
 
@@ -86,10 +86,10 @@ pub(super) struct Models {
 }
 
 impl Models {
-    pub(super) fn new(catalogue: Catalogue, program: WorkerProgram, batch_limits: BatchLimits, noop: bool) -> Self {
+    pub(super) fn new(catalogue: Catalogue, spawner: Spawner, batch_limits: BatchLimits, noop: bool) -> Self {
         Self {
             catalogue,
-            reader: Arc::new(ManifestReader::new(program)),
+            reader: Arc::new(ManifestReader::new(spawner)),
             batch_limits,
             noop_model: noop,
             open: DashMap::new(),
@@ -201,11 +201,12 @@ mod tests {
     use super::super::worker_pool::PoolConfig;
     use super::*;
     use crate::devices::DeviceChoice;
+    use crate::spawner::Program;
 
     /// A reader that counts its starts in a file and ends without an answer.
-    fn counting(count: &Path) -> WorkerProgram {
+    fn counting(count: &Path, models_dir: &Path) -> Spawner {
         let script = format!("echo started >> '{}'; exit 3", count.display());
-        WorkerProgram { program: "/bin/sh".into(), args: vec!["-c".into(), script] }
+        Spawner::with_worker(Program { program: "/bin/sh".into(), args: vec!["-c".into(), script] }, models_dir)
     }
 
     #[tokio::test]
@@ -216,12 +217,12 @@ mod tests {
         for file in ["config.json", "model.safetensors", "tokenizer.json"] {
             fs::write(dir.join(file), "{}").unwrap();
         }
-        let program = counting(&count);
         let models_dir = home.path().join("models");
-        let devices = Arc::new(Devices::new(program.clone(), DeviceChoice::Auto));
+        let spawner = counting(&count, &models_dir);
+        let devices = Arc::new(Devices::new(spawner.clone(), DeviceChoice::Auto));
         let config = PoolConfig { workers: 1, memory_max: None, requests_bytes_max: 1 << 30, weights: HashMap::new() };
-        let pool = WorkerPool::new(program.clone(), models_dir.clone(), devices, config);
-        let models = Models::new(Catalogue::new(models_dir), program, BatchLimits::default(), false);
+        let pool = WorkerPool::new(spawner.clone(), devices, config);
+        let models = Models::new(Catalogue::new(models_dir), spawner, BatchLimits::default(), false);
         let reads = || fs::read_to_string(&count).unwrap().lines().count();
 
         let ask = || models.get("broken", &pool);

@@ -16,10 +16,11 @@ use super::error::InferenceError;
 use super::models::{Model, Models};
 use super::request::{Caller, Inputs};
 use super::worker_pool::{BatchRecord, DeviceStats, OutputKind, PoolConfig, Work, WorkerPool};
-use super::worker_program::WorkerProgram;
 use crate::call::InferenceReceipt;
 use crate::devices::{DeviceChoice, DeviceRefused, Report, ReportSource};
 use crate::limits::BatchLimits;
+use crate::spawner::Spawner;
+use crate::tasks;
 use crate::tokenizer::Overflow;
 use crate::wire::{Signature, Tensor};
 
@@ -58,8 +59,8 @@ pub(crate) struct Description {
 pub struct InferenceConfig {
     /// Directory of the installed models, with one subdirectory for each.
     pub models_dir: PathBuf,
-    /// Executable and arguments that start a worker.
-    pub worker: WorkerProgram,
+    /// Starts the workers, for models of the same directory.
+    pub spawner: Spawner,
     /// Device of the workers; a later choice holds for workers that start after it.
     pub device: DeviceChoice,
     /// Bounds of each model's queue and batches, unless its `serving.json` sets others.
@@ -87,7 +88,7 @@ pub struct Inference {
 impl Inference {
     /// Creates the service; starts no worker before the first request. Must be called within a tokio runtime.
     pub fn new(config: InferenceConfig) -> Self {
-        let devices = Arc::new(Devices::new(config.worker.clone(), config.device));
+        let devices = Arc::new(Devices::new(config.spawner.clone(), config.device));
         let pool = PoolConfig {
             workers: 1,
             memory_max: config.model_memory_max,
@@ -96,10 +97,10 @@ impl Inference {
         };
         let catalogue = Catalogue::new(&config.models_dir);
         Self {
-            models: Models::new(catalogue, config.worker.clone(), config.batch_limits.clone(), config.noop_model),
-            workers: WorkerPool::new(config.worker, config.models_dir, devices.clone(), pool),
+            models: Models::new(catalogue, config.spawner.clone(), config.batch_limits.clone(), config.noop_model),
+            workers: WorkerPool::new(config.spawner, devices.clone(), pool),
             devices,
-            tokenizing: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
+            tokenizing: Arc::new(Semaphore::new(tasks::cores())),
             batch_limits: config.batch_limits,
         }
     }

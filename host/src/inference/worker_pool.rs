@@ -11,7 +11,6 @@
 
 mod state;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,9 +23,9 @@ use super::devices::Devices;
 use super::error::InferenceError;
 use super::request::Caller;
 use super::worker_process::Worker;
-use super::worker_program::WorkerProgram;
 use crate::call::InferenceReceipt;
 use crate::devices::LiveWorker;
+use crate::spawner::{Role, Spawner};
 use crate::wire::{Frame, Header, ModelId, Signature};
 
 pub use self::state::DeviceStats;
@@ -41,16 +40,15 @@ pub(super) struct WorkerPool {
 }
 
 struct Shared {
-    program: WorkerProgram,
-    models_dir: PathBuf,
+    spawner: Spawner,
     devices: Arc<Devices>,
     state: Mutex<PoolState<Worker>>,
 }
 
 impl WorkerPool {
-    pub(crate) fn new(program: WorkerProgram, models_dir: PathBuf, devices: Arc<Devices>, config: PoolConfig) -> Self {
+    pub(crate) fn new(spawner: Spawner, devices: Arc<Devices>, config: PoolConfig) -> Self {
         let state = Mutex::new(PoolState::new(config));
-        Self { shared: Arc::new(Shared { program, models_dir, devices, state }) }
+        Self { shared: Arc::new(Shared { spawner, devices, state }) }
     }
 
     /// Makes a model known. It is loaded with its first request.
@@ -220,7 +218,7 @@ impl Shared {
             }
             None => tracing::info!(device = %chosen.device, "a worker starts"),
         }
-        let started = Worker::start(&self.program, chosen.device, &self.models_dir);
+        let started = Worker::start(&self.spawner, Role::Worker(chosen.device)).await;
         let mut state = self.lock();
         match started {
             Ok((worker, replies)) => {

@@ -6,22 +6,17 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use tokio::net::UnixStream;
-use tokio::process::Child;
 use tokio::sync::watch;
 
-use super::worker_program::WorkerProgram;
-use crate::devices::DeviceName;
-
+use crate::spawner::{Child, Role, Spawner};
 use crate::wire::memory::{Direction, INLINE_BYTES_MAX, Memory};
-use crate::wire::{Frame, HEADER_BYTES, Header, MODELS_DIR_VARIABLE, mark_placed};
+use crate::wire::{Frame, HEADER_BYTES, Header, mark_placed};
 
 /// Time for a worker to end after the host hung up.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -64,24 +59,12 @@ struct Outbox {
 }
 
 impl Worker {
-    /// Starts the process, which reads models of `models_dir`. Must run within a tokio runtime.
-    pub(crate) fn start(
-        program: &WorkerProgram,
-        device: DeviceName,
-        models_dir: &Path,
-    ) -> io::Result<(Worker, Replies)> {
-        // The worker may read what is there when it starts.
-        std::fs::create_dir_all(models_dir)?;
+    /// Starts the process, in the role of a worker or a reader of models. Must run within a tokio runtime.
+    pub(crate) async fn start(spawner: &Spawner, role: Role) -> io::Result<(Worker, Replies)> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let mut command = program.command();
-        command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).env(MODELS_DIR_VARIABLE, models_dir);
-        // The CPU is the default of the worker.
-        if device != DeviceName::Cpu {
-            command.arg("--device").arg(device.to_string());
-        }
-        let child = command.spawn()?;
-        let pid = child.id().ok_or_else(|| io::Error::other("the worker ended at once"))?;
+        let mut child = spawner.start(role, OwnedFd::from(theirs))?;
+        let pid = child.pid().await?;
         let stream = UnixStream::from_std(ours)?;
         let link = Arc::new(Link { stream, memory: Memory::create()?, outbox: Mutex::default() });
         let (ended, has_ended) = watch::channel(false);
@@ -202,7 +185,7 @@ impl Replies {
             match self.next(&due).await {
                 Ok((header, frame)) => {
                     if !take(header, frame) {
-                        let _ = self.child.start_kill();
+                        self.child.start_kill();
                         break "it broke the protocol".to_owned();
                     }
                 }
@@ -210,7 +193,7 @@ impl Replies {
                 Err(error) => {
                     // Neither ends by itself, and its batch waits.
                     if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::InvalidData) {
-                        let _ = self.child.start_kill();
+                        self.child.start_kill();
                     }
                     break error.to_string();
                 }
@@ -221,7 +204,7 @@ impl Replies {
         let status = match tokio::time::timeout(EXIT_TIMEOUT, self.child.wait()).await {
             Ok(status) => status,
             Err(_) => {
-                let _ = self.child.start_kill();
+                self.child.start_kill();
                 self.child.wait().await
             }
         };

@@ -7,7 +7,8 @@
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::thread;
+
+use crate::tasks;
 
 /// Shards at most: a function's then take 8 KiB.
 const SHARDS_MAX: usize = 64;
@@ -60,7 +61,7 @@ impl Shard {
 fn shards() -> usize {
     static SHARDS: OnceLock<usize> = OnceLock::new();
     // One for each thread of the runtime, the main thread, and those that share.
-    *SHARDS.get_or_init(|| thread::available_parallelism().map_or(1, usize::from).saturating_add(2).min(SHARDS_MAX))
+    *SHARDS.get_or_init(|| tasks::cores().saturating_add(2).min(SHARDS_MAX))
 }
 
 impl<T> Sharded<T> {

@@ -29,6 +29,7 @@ mod policy_error;
 mod pool;
 mod resolver;
 mod shares;
+mod system_files;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -51,6 +52,7 @@ pub(crate) use self::listeners::OwnListeners;
 pub(crate) use self::policy::{Permit, Policy};
 pub(crate) use self::policy_error::PolicyError;
 pub(crate) use self::resolver::{Resolver, SystemResolver};
+pub(crate) use self::system_files::system_files;
 pub(crate) use self::tls::Roots;
 
 use self::body::Lease;

@@ -1,6 +1,6 @@
 //! The database of a data directory, opened at the first use: a command that keeps nothing needs no directory.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,8 +11,10 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::file::Health;
+use super::lock::LOCK_FILE;
+use super::reserve::RESERVE_FILE;
 use super::tree::DiskTree;
-use super::{AppUsage, DataLock, DiskFile, Files, Medium, Store, StoreError, durable, failure};
+use super::{AppUsage, DataLock, DiskFile, Files, Medium, Store, StoreError, durable, failure, file};
 use crate::limits::APP_DISK_PARTS;
 use crate::metrics::StoreCounters;
 use crate::storage::StorageError;
@@ -117,6 +119,34 @@ impl StoreDir {
         let database_bytes = fs::metadata(self.path.join(DATABASE_FILE))?.len();
         let (disk_bytes, free_bytes) = durable::disk_bytes(&self.path)?;
         Ok(DiskUsage { disk_bytes, free_bytes, database_bytes })
+    }
+
+    /// Makes what a confined host cannot: the directory, its database where there is none, and the files and
+    /// directories beside it. Refuses a directory that is in use.
+    pub(crate) fn make(path: &Path) -> Result<(), StoreError> {
+        let _lock = DataLock::take(path)?;
+        let failed = |source| StoreError::Directory { dir: path.to_owned(), source: Arc::new(source) };
+        close_to_others(path).map_err(failed)?;
+        for dir in CLOSED {
+            match durable::create_dir_all(&path.join(dir)) {
+                // A full disk must not keep a host from starting.
+                Err(error) if error.kind() != io::ErrorKind::StorageFull => return Err(failed(error)),
+                _ => {}
+            }
+        }
+        let reserve = durable::open(&path.join(RESERVE_FILE), OpenOptions::new().create(true).truncate(false));
+        match reserve {
+            Err(error) if error.kind() != io::ErrorKind::StorageFull => return Err(failed(error)),
+            _ => {}
+        }
+        file::make(&DiskFile::new(&path.join(DATABASE_FILE)))
+    }
+
+    /// Returns the directories below `path` in which an open one makes files, and the files that it changes and never
+    /// replaces.
+    pub(crate) fn kept(path: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
+        let of = |names: &[&str]| names.iter().map(|name| path.join(name)).collect();
+        (of(&CLOSED), of(&[DATABASE_FILE, LOCK_FILE, RESERVE_FILE]))
     }
 
     /// Opens the database now, so that a directory in use is found at start.

@@ -351,6 +351,16 @@ fn builder() -> Builder {
     builder
 }
 
+/// Makes a database where none was published.
+pub(super) fn make(medium: &dyn Medium) -> Result<(), StoreError> {
+    let failed = |source: redb::Error| StoreError::Open { path: medium.path().to_owned(), source: Arc::new(source) };
+    let there = medium.open().map_err(|error| failed(error.into()))?;
+    if there.is_some() {
+        return Ok(());
+    }
+    create(medium, &Arc::default())?.close().map_err(|error| failed(error.into()))
+}
+
 /// Opens a published database; none where there is none.
 fn open(medium: &dyn Medium, faults: &Arc<Faults>) -> Result<Option<Database>, StoreError> {
     let failed = |source: redb::Error| StoreError::Open { path: medium.path().to_owned(), source: Arc::new(source) };

@@ -9,6 +9,9 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::{StoreError, durable};
 
+/// Name in the data directory.
+pub(super) const LOCK_FILE: &str = "lock";
+
 /// Holds a data directory until it is dropped, or the process ends.
 #[derive(Debug)]
 pub(crate) struct DataLock {
@@ -30,7 +33,7 @@ impl DataLock {
         durable::create_dir_all(dir).map_err(directory)?;
         // Whoever can open it can lock it, and keep every host from starting.
         let options = &mut OpenOptions::new();
-        let mut file = durable::open(&dir.join("lock"), options.create(true).truncate(false)).map_err(directory)?;
+        let mut file = durable::open(&dir.join(LOCK_FILE), options.create(true).truncate(false)).map_err(directory)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {

@@ -6,7 +6,6 @@
 //!
 //! Limits: `BIREME_WORKER_THREADS` threads for the arithmetic, by default one for each core.
 
-pub mod confine;
 mod connection;
 mod cpu;
 mod cuda;
@@ -31,11 +30,11 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use self::confine::Confinement;
 use self::connection::Connection;
 pub use self::error::WorkerError;
 use self::heartbeat::Heartbeat;
 pub use self::models::Worker;
+use crate::confine::Confinement;
 use crate::wire::{Frame, MODELS_DIR_VARIABLE};
 
 /// Answers the host on standard input, which is one end of a socket pair, until it hangs up. On the CPU

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bireme::inference::WorkerProgram;
+use bireme::spawner::{Program, Spawner};
 use bireme::wire::{FailureKind, Frame, HEADER_BYTES, MAGIC};
 use bireme::worker::{self, Worker, WorkerError};
 use rustix::process::{Signal, getpid, kill_process};
@@ -111,10 +111,11 @@ impl Plan {
     }
 
     /// This binary, as a worker.
-    pub(crate) fn program(&self) -> WorkerProgram {
+    pub(crate) fn spawner(&self, models_dir: &Path) -> Spawner {
         let plan = format!("{PLAN}{}", self.dir.path().display());
         let args = ["fake::the_worker", "--exact", "--ignored", "--nocapture", &plan];
-        WorkerProgram { program: std::env::current_exe().unwrap(), args: args.map(str::to_owned).to_vec() }
+        let program = Program { program: std::env::current_exe().unwrap(), args: args.map(str::to_owned).to_vec() };
+        Spawner::with_worker(program, models_dir)
     }
 
     /// Has the next worker that comes to this stage misbehave, once.

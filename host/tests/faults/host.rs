@@ -79,7 +79,7 @@ pub(crate) fn with_host<T>(
         let plan = Plan::new();
         let inference = Inference::new(InferenceConfig {
             models_dir: models.to_owned(),
-            worker: plan.program(),
+            spawner: plan.spawner(models),
             device: DeviceChoice::Named(DeviceName::Cpu),
             batch_limits: limits,
             model_memory_max: memory_max,

@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use bireme::worker::confine::Confinement;
+use bireme::confine::Confinement;
 
 /// Says how something ended: the error's number, or that it went well.
 fn tried<T>(what: &str, done: std::io::Result<T>) -> String {

@@ -19,6 +19,7 @@ use bireme::config::Config;
 use bireme::dispatch::{Call, find_function};
 use bireme::limits::BatchLimits;
 use bireme::sandbox::Program;
+use bireme::spawner::Spawner;
 use bireme_benches::figures::{self, Samples};
 use bireme_benches::guest::{self, Served};
 
@@ -68,6 +69,7 @@ fn run(models: &std::path::Path, rounds: usize) {
 pub async fn serve(models: &std::path::Path, limits: BatchLimits) -> Served {
     let served = Served::start_with(guest::BENCH_GUEST, |config: &mut Config| {
         config.inference.models_dir = models.to_owned();
+        config.inference.spawner = Spawner::in_process(models);
         config.inference.batch_limits = limits;
     })
     .await;

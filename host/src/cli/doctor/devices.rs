@@ -1,15 +1,18 @@
 //! Devices for models: the GPUs, why one is not used, and the choice that `--device` makes.
 
+use std::path::Path;
+
 use super::check::Check;
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::devices::{DeviceChoice, Gpu, Obstacle, Report};
-use crate::inference::{self, WorkerProgram};
+use crate::inference;
+use crate::spawner::Spawner;
 
 /// Looks at the machine, in a process of its own.
-pub(crate) fn report(asked: DeviceChoice) -> Result<Report, Exit> {
+pub(crate) fn report(asked: DeviceChoice, models_dir: &Path) -> Result<Report, Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let probe = runtime.block_on(inference::devices::probe(&WorkerProgram::this_binary()));
+    let probe = runtime.block_on(inference::devices::probe(&Spawner::in_process(models_dir)));
     let chosen = asked.resolve(&probe);
     Ok(Report { asked, probe, chosen, worker: None })
 }

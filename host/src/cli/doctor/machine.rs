@@ -32,28 +32,52 @@ pub(crate) fn checks(directories: &Directories) -> Vec<Check> {
             checks.push(Check::missing("sandbox", detail, "ulimit -v unlimited"));
         }
     }
-    checks.push(confinement(lacking()));
+    checks.extend(CONFINEMENTS.iter().map(|confined| confinement(confined, lacking(confined.word))));
     let files = getrlimit(Resource::Nofile);
     checks.push(file_descriptors(files.maximum));
     checks
 }
 
-/// Asks a worker, which confines itself, for the mechanisms that it lacks here; `None` if it does not answer.
-fn lacking() -> Option<Vec<String>> {
-    let worker = Command::new("/proc/self/exe").args(["worker", "--confine"]).stdin(Stdio::null()).output().ok()?;
+/// Processes that confine themselves.
+struct Confined {
+    name: &'static str,
+    /// Word that makes a worker try it.
+    word: &'static str,
+    whole: &'static str,
+    less: &'static str,
+}
+
+const CONFINEMENTS: [Confined; 2] = [
+    Confined {
+        name: "confinement",
+        word: "--confine",
+        whole: "workers on the CPU read their models and do nothing else",
+        less: "workers that read models are less confined",
+    },
+    Confined {
+        name: "second layer",
+        word: "--confine-host",
+        whole: "`serve` keeps its data and the network, and starts no program",
+        less: "a hole in the sandbox would give more of this machine away",
+    },
+];
+
+/// Asks a process that confines itself for the mechanisms that it lacks here; `None` if it does not answer.
+fn lacking(word: &str) -> Option<Vec<String>> {
+    let worker = Command::new("/proc/self/exe").args(["worker", word]).stdin(Stdio::null()).output().ok()?;
     serde_json::from_slice(&worker.stdout).ok()
 }
 
-fn confinement(lacking: Option<Vec<String>>) -> Check {
-    const NAME: &str = "confinement";
+fn confinement(confined: &Confined, lacking: Option<Vec<String>>) -> Check {
+    let Confined { name, word, whole, less } = confined;
     let Some(lacking) = lacking else {
-        return Check::warning(NAME, "a worker that confines itself does not answer", "bireme worker --confine");
+        return Check::warning(name, "a process that confines itself does not answer", format!("bireme worker {word}"));
     };
     if lacking.is_empty() {
-        return Check::ok(NAME, "workers on the CPU read their models and do nothing else");
+        return Check::ok(name, *whole);
     }
-    let detail = format!("workers that read models are less confined: no {}", lacking.join(", no "));
-    Check::warning(NAME, detail, "boot Linux 6.12 or newer with Landlock (`lsm=landlock,…`) and seccomp")
+    let detail = format!("{less}: no {}", lacking.join(", no "));
+    Check::warning(name, detail, "boot Linux 6.12 or newer with Landlock (`lsm=landlock,…`) and seccomp")
 }
 
 /// Leaves nothing behind: a directory that does not exist yet can be created where its parent is writable.
@@ -157,11 +181,13 @@ mod tests {
 
     #[test]
     fn a_mechanism_that_the_kernel_lacks_is_named() {
-        assert_eq!(confinement(Some(vec![])).status, Status::Ok);
-        let check = confinement(Some(vec!["landlock".to_owned(), "seccomp".to_owned()]));
-        assert_eq!(check.status, Status::Warning);
-        assert!(check.detail.ends_with("less confined: no landlock, no seccomp"), "{}", check.detail);
-        assert_eq!(confinement(None).status, Status::Warning);
+        for confined in &CONFINEMENTS {
+            assert_eq!(confinement(confined, Some(vec![])).status, Status::Ok);
+            let check = confinement(confined, Some(vec!["landlock".to_owned(), "seccomp".to_owned()]));
+            assert_eq!(check.status, Status::Warning);
+            assert!(check.detail.ends_with(": no landlock, no seccomp"), "{}", check.detail);
+            assert_eq!(confinement(confined, None).status, Status::Warning);
+        }
     }
 
     #[test]

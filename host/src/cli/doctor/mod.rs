@@ -63,7 +63,7 @@ impl Doctor {
         }
         let mut checks = toolchain::checks(&directories.data);
         checks.extend(models::checks(&directories.models));
-        let report = devices::report(self.on.device)?;
+        let report = devices::report(self.on.device, &directories.models)?;
         checks.extend(devices::checks(&report));
         checks.extend(machine::checks(&directories));
         checks.extend(journal::check(&directories.data));

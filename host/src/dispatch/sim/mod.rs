@@ -19,7 +19,7 @@ use crate::app::metadata::{AppInfo, Attributes, FORMAT, FunctionInfo, Metadata, 
 use crate::app::parts::Parts;
 use crate::budgets::{Budgets, MemoryPlan};
 use crate::call::{FailureCode, Payload, Principal};
-use crate::inference::{Inference, InferenceConfig, WorkerProgram};
+use crate::inference::{Inference, InferenceConfig};
 use crate::kv::Buckets;
 use crate::limits::Ceilings;
 use crate::logs::NoLog;
@@ -28,6 +28,7 @@ use crate::sandbox::{
     CodeGenerator, EngineConfig, FunctionCache, FunctionRef, Program, Sandbox, SandboxError, Services,
 };
 use crate::settings::Settings;
+use crate::spawner::Spawner;
 use crate::storage::memory::{Faults, Memory};
 use crate::storage::{CallRecord, State, Storage};
 
@@ -107,7 +108,7 @@ pub(crate) fn input(digit: u8) -> Payload {
 fn inference(models: &Path) -> InferenceConfig {
     InferenceConfig {
         models_dir: models.to_owned(),
-        worker: WorkerProgram::this_binary(),
+        spawner: Spawner::in_process(models),
         device: Default::default(),
         batch_limits: Default::default(),
         model_memory_max: None,

@@ -121,6 +121,29 @@ const NEVER_ON_CPU_OLD: &[i64] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const NEVER_ON_CPU_OLD: &[i64] = &[];
 
+/// Calls of `NEVER_ON_CPU` that a host makes, some of them with arguments that are looked at.
+///
+/// `fchmod` needs an open file, and so a right of Landlock's; `chmod` needs none.
+const MADE_BY_HOST: [i64; 4] = [libc::SYS_socket, libc::SYS_socketpair, libc::SYS_connect, libc::SYS_fchmod];
+/// Calls that a host does not make, beside those that no worker makes either.
+const NEVER_IN_HOST: [i64; 8] = [
+    libc::SYS_name_to_handle_at,
+    libc::SYS_personality,
+    libc::SYS_kexec_file_load,
+    libc::SYS_acct,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_vhangup,
+    libc::SYS_clock_adjtime,
+];
+/// Families and protocols of sockets that a host makes, and the types below flags like `SOCK_NONBLOCK`.
+const FAMILIES: [libc::c_int; 2] = [libc::AF_INET, libc::AF_INET6];
+const PROTOCOLS: [libc::c_int; 3] = [0, libc::IPPROTO_TCP, libc::IPPROTO_UDP];
+const TYPES: [libc::c_int; 2] = [libc::SOCK_STREAM, libc::SOCK_DGRAM];
+/// Types of pairs of sockets. One of datagrams would still send to any other socket of the machine.
+const PAIR_TYPES: [libc::c_int; 2] = [libc::SOCK_STREAM, libc::SOCK_SEQPACKET];
+const TYPE_MASK: u64 = 0xf;
+
 /// Calls that the compiler process does not make.
 const NEVER_IN_COMPILER: [i64; 4] = [libc::SYS_execve, libc::SYS_execveat, libc::SYS_socket, libc::SYS_connect];
 
@@ -143,7 +166,7 @@ const X32: u32 = 0x4000_0000;
 pub(super) fn on_gpu() -> Option<BpfProgram> {
     let mut rules = never();
     let is_foreign = condition(0, SeccompCmpOp::Ne, libc::AF_UNIX as u64)?;
-    rules.insert(libc::SYS_socket, vec![SeccompRule::new(vec![is_foreign]).ok()?]);
+    rules.insert(libc::SYS_socket, vec![rule(vec![is_foreign])?]);
     compiled(rules, &[])
 }
 
@@ -158,7 +181,34 @@ pub(super) fn in_compiler() -> Option<BpfProgram> {
 pub(super) fn on_cpu() -> Option<BpfProgram> {
     let mut rules = never();
     rules.extend(NEVER_ON_CPU.iter().chain(NEVER_ON_CPU_OLD).map(|call| (*call, vec![])));
-    let rule = |conditions| SeccompRule::new(conditions).ok();
+    rules.extend(of_others()?);
+    // Its flags lie in memory, where no filter can look: without it, libraries make threads by `clone`.
+    compiled(rules, &[(libc::SYS_clone3, libc::ENOSYS)])
+}
+
+/// Returns the filter of a host: it serves, connects and keeps its files, and starts threads but no process.
+pub(super) fn in_host() -> Option<BpfProgram> {
+    let mut rules = never();
+    let denied = NEVER_ON_CPU.iter().filter(|call| !MADE_BY_HOST.contains(call));
+    rules.extend(denied.chain(NEVER_ON_CPU_OLD).chain(&NEVER_IN_HOST).map(|call| (*call, vec![])));
+    rules.extend(of_others()?);
+    let own = u64::from(std::process::id());
+    rules.insert(libc::SYS_kill, vec![rule(vec![condition(0, SeccompCmpOp::Ne, own)?])?]);
+    let mut sockets = vec![
+        rule(FAMILIES.into_iter().map(|family| is_not(0, family)).collect::<Option<_>>()?)?,
+        rule(PROTOCOLS.into_iter().map(|protocol| is_not(2, protocol)).collect::<Option<_>>()?)?,
+    ];
+    sockets.extend(other_types(TYPES)?);
+    rules.insert(libc::SYS_socket, sockets);
+    let mut pairs = vec![rule(vec![is_not(0, libc::AF_UNIX)?])?];
+    pairs.extend(other_types(PAIR_TYPES)?);
+    rules.insert(libc::SYS_socketpair, pairs);
+    compiled(rules, &[(libc::SYS_clone3, libc::ENOSYS)])
+}
+
+/// Returns rules of calls that a process makes for itself and its threads, and not for others.
+fn of_others() -> Option<BTreeMap<i64, Vec<SeccompRule>>> {
+    let mut rules = BTreeMap::new();
     let own = u64::from(std::process::id());
     rules.insert(libc::SYS_tgkill, vec![rule(vec![condition(0, SeccompCmpOp::Ne, own)?])?]);
     // The limits of another process end it as a signal does; 0 is this one.
@@ -172,8 +222,21 @@ pub(super) fn on_cpu() -> Option<BpfProgram> {
     let owners = FCNTL_OWNERS.into_iter().map(|command| with(command as u64)).collect::<Option<_>>()?;
     rules.insert(libc::SYS_fcntl, owners);
     rules.insert(libc::SYS_ioctl, IOCTLS.into_iter().map(with).collect::<Option<_>>()?);
-    // Its flags lie in memory, where no filter can look: without it, libraries make threads by `clone`.
-    compiled(rules, &[(libc::SYS_clone3, libc::ENOSYS)])
+    Some(rules)
+}
+
+/// Returns rules for all types of sockets but these.
+fn other_types(allowed: [libc::c_int; 2]) -> Option<Vec<SeccompRule>> {
+    let others = (0..=TYPE_MASK).filter(|kind| !allowed.iter().any(|allowed| *allowed as u64 == *kind));
+    others.map(|kind| rule(vec![condition(1, SeccompCmpOp::MaskedEq(TYPE_MASK), kind)?])).collect()
+}
+
+fn rule(conditions: Vec<SeccompCondition>) -> Option<SeccompRule> {
+    SeccompRule::new(conditions).ok()
+}
+
+fn is_not(argument: u8, value: libc::c_int) -> Option<SeccompCondition> {
+    condition(argument, SeccompCmpOp::Ne, value as u64)
 }
 
 fn never() -> BTreeMap<i64, Vec<SeccompRule>> {
@@ -212,7 +275,7 @@ mod tests {
 
     #[test]
     fn the_filters_compile() {
-        for filter in [on_cpu(), on_gpu(), in_compiler()] {
+        for filter in [on_cpu(), on_gpu(), in_compiler(), in_host()] {
             assert!(!filter.unwrap().is_empty());
         }
     }

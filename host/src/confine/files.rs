@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, RestrictionStatus, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, NetPort, RestrictionStatus,
+    Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags, path_beneath_rules,
 };
 
 /// Rights to what is readable. Not those of `AccessFs::from_read`, which also starts programs.
@@ -17,10 +17,56 @@ const LINKS_MAX: usize = 4_096;
 /// Levels of a models' directory that may hold links: models, files, and files of a directory in a model.
 const LEVELS: u32 = 3;
 
+/// Rights to a directory of our files. Not those to devices, sockets, pipes and links, of which we make none.
+const WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
+    ReadFile | ReadDir | WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer
+});
+
+/// What a host keeps of the file system and of the ports.
+#[derive(Debug, Default)]
+pub struct HostAccess {
+    /// Directories in which it makes, changes and removes files.
+    pub writable: Vec<PathBuf>,
+    /// Files that it reads and writes, and does not replace.
+    pub writable_files: Vec<PathBuf>,
+    /// Directories whose names it lists.
+    pub listed: Vec<PathBuf>,
+    /// Files and directories that it reads.
+    pub readable: Vec<PathBuf>,
+    /// The one TCP port that it listens on; with 0, any that the kernel chooses.
+    pub port: u16,
+}
+
+/// Leaves a host what `access` says, and nobody outside to signal; returns the mechanisms that this kernel lacks.
+pub(super) fn shut_host(access: &HostAccess) -> Vec<&'static str> {
+    missing(restrict_host(access))
+}
+
+fn restrict_host(access: &HostAccess) -> Result<RestrictionStatus, RulesetError> {
+    Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(ABI::V5))?
+        // Not `ConnectTcp`: guests reach the addresses that they were granted, on any port.
+        .handle_access(AccessNet::BindTcp)?
+        .scope(Scope::from_all(ABI::V6))?
+        .create()?
+        .add_rules(path_beneath_rules(&access.writable, WRITE))?
+        .add_rules(path_beneath_rules(&access.writable_files, WRITE))?
+        .add_rules(path_beneath_rules(&access.listed, AccessFs::ReadDir))?
+        .add_rules(path_beneath_rules(SYSTEM, READ))?
+        .add_rules(path_beneath_rules(&access.readable, READ))?
+        .add_rule(NetPort::new(access.port, AccessNet::BindTcp))?
+        .restrict_self()
+}
+
 /// Leaves only `system` and `readable` to be read, and nothing to be written, bound, connected to or signalled;
 /// returns the mechanisms that this kernel lacks.
 pub(super) fn shut(system: &[&str], readable: &[PathBuf]) -> Vec<&'static str> {
-    match restrict(system, readable) {
+    missing(restrict(system, readable))
+}
+
+fn missing(restricted: Result<RestrictionStatus, RulesetError>) -> Vec<&'static str> {
+    match restricted {
         Ok(RestrictionStatus { ruleset: RulesetStatus::NotEnforced, .. }) | Err(_) => vec!["landlock"],
         Ok(RestrictionStatus { landlock: LandlockStatus::Available { effective_abi, .. }, .. })
             if effective_abi < ABI::V6 =>

@@ -1,4 +1,4 @@
-//! Confinement of a worker or a compiler: it may compute, and nothing else.
+//! Confinement of processes: a worker or a compiler may compute, and nothing else; a host keeps its files and the network.
 //!
 //! A worker reads untrusted model files with third-party libraries. One that is taken over shall find no network, no
 //! file but those of models, no program to start and no process to signal. Applied before the first thread, since
@@ -13,6 +13,11 @@
 //! A compiler reads hostile components, and no file: its service only what `/proc` says of its forks, each fork
 //! nothing. The forks start and signal nobody.
 //!
+//! A host runs guests, and the code that the compiler made of them. One that is taken over through a hole in wasmtime or
+//! Cranelift keeps its data, the connections that it may make anyway, and what `HostAccess` names: it starts no process
+//! (`spawner` does, for it), opens no other file, signals and traces nobody, makes no socket but of TCP and UDP. One that
+//! runs as root gives up its capabilities but those over files.
+//!
 //! Mechanisms that a kernel lacks are left out: this is a second line of defence, and `bireme doctor` names them.
 //! Memory and processes have no limit here: `RLIMIT_NPROC` counts a user's processes and not ours, and a model is as
 //! large as it is.
@@ -23,6 +28,9 @@ mod syscalls;
 use std::path::PathBuf;
 
 use rustix::process::{Resource, Rlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+pub use self::files::HostAccess;
 
 /// Files that a worker may have open.
 const FILES_MAX: u64 = 1_024;
@@ -38,6 +46,37 @@ pub enum Confinement {
     Compiler,
     /// For a compile in a fork of it: it reads no file, starts no process and sends no signal.
     Compile,
+}
+
+/// Capabilities that a host of root keeps: over files whose owners are others, and for a port below 1024.
+const CAPABILITIES: CapabilitySet = CapabilitySet::DAC_OVERRIDE
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::NET_BIND_SERVICE);
+
+/// Confines this process as a host, for good; returns the mechanisms that this kernel lacks. Must be called while it has
+/// one thread, since Landlock and capabilities are each thread's own.
+pub fn host(access: &HostAccess) -> Vec<&'static str> {
+    let mut missing = Vec::new();
+    let kept = rustix::thread::capabilities(None).and_then(|sets| {
+        let (effective, permitted) = (sets.effective & CAPABILITIES, sets.permitted & CAPABILITIES);
+        rustix::thread::set_capabilities(
+            None,
+            CapabilitySets { effective, permitted, inheritable: CapabilitySet::empty() },
+        )
+    });
+    if kept.is_err() {
+        missing.push("capabilities");
+    }
+    if rustix::thread::set_no_new_privs(true).is_err() {
+        missing.push("no-new-privs");
+    }
+    missing.extend(files::shut_host(access));
+    let filter = syscalls::in_host();
+    if filter.is_none_or(|filter| seccompiler::apply_filter_all_threads(&filter).is_err()) {
+        missing.push("seccomp");
+    }
+    missing
 }
 
 impl Confinement {
