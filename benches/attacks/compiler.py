@@ -40,12 +40,16 @@ def children(pid):
 
 def compiles(host):
     """Processes under the compiler process: the compiles under way."""
-    return [pid for child in direct_children(host.pid) for pid in children(child)]
+    compilers = [pid for pid in children(host.pid) if b"compiler" in words(pid)]
+    # A fork has the words of the process that it comes from.
+    return [pid for child in compilers for pid in children(child)]
 
 
-def direct_children(pid):
-    text = "".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
-    return [int(child) for child in text.split()]
+def words(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1:2]
+    except OSError:
+        return []
 
 
 DEPLOY = "/api/v1/apps?accept=all"

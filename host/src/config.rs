@@ -89,6 +89,13 @@ impl Directories {
         })
     }
 
+    /// Returns the directories of a confined host. Its compiled code is its own: commands load code that they keep
+    /// themselves, so that one that is taken over leaves them none to run.
+    #[must_use]
+    pub(crate) fn of_confined(self) -> Self {
+        Self { artifacts: self.artifacts.join("served"), ..self }
+    }
+
     /// Returns the directory of the unpacked SDKs.
     pub(crate) fn sdk(&self) -> PathBuf {
         self.data.join("sdk")

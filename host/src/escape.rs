@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Once;
 
-use rustix::net::{AddressFamily, SocketType};
+use rustix::net::{AddressFamily, SocketType, ipproto};
 
 use crate::telemetry;
 
@@ -50,7 +50,7 @@ fn attempts(victim: i32, dir: &Path) -> Vec<(&'static str, io::Result<()>)> {
     let outside = dir.join("outside");
     let pid = i64::from(victim);
     let socket =
-        |family: AddressFamily, kind| rustix::net::socket(family, kind, None).map(drop).map_err(io::Error::from);
+        |family, protocol| -> io::Result<()> { Ok(rustix::net::socket(family, SocketType::RAW, protocol).map(drop)?) };
     let abstract_name = || {
         let address = SocketAddr::from_abstract_name(format!("bireme-escape-{victim}"))?;
         UnixStream::connect_addr(&address).map(drop)
@@ -75,9 +75,9 @@ fn attempts(victim: i32, dir: &Path) -> Vec<(&'static str, io::Result<()>)> {
         ("unix", UnixStream::connect(dir.join("socket")).map(drop)),
         ("unix-abstract", abstract_name()),
         ("unix-datagram", UnixDatagram::pair().map(drop)),
-        ("netlink", socket(AddressFamily::NETLINK, SocketType::RAW)),
-        ("raw", socket(AddressFamily::INET, SocketType::RAW)),
-        ("packet", socket(AddressFamily::PACKET, SocketType::RAW)),
+        ("netlink", socket(AddressFamily::NETLINK, None)),
+        ("raw", socket(AddressFamily::INET, Some(ipproto::ICMP))),
+        ("packet", socket(AddressFamily::PACKET, None)),
         ("listen", TcpListener::bind("127.0.0.2:0").map(drop)),
         ("namespace", call(libc::SYS_unshare, [libc::CLONE_NEWNS.into(), 0, 0, 0])),
         ("keys", call(libc::SYS_keyctl, [0, -3, 0, 0])),

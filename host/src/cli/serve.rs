@@ -80,6 +80,7 @@ impl Serve {
         self.disk.apply(&mut config);
         descriptors::raise_limit();
         let apps = self.locate(&config)?;
+        config.directories = config.directories.of_confined();
         config.inference.spawner = Spawner::start_process(&config.directories.models)?;
         let service_manager = ServiceManager::of_this_process();
         confine(&config.directories, address.port())?;

@@ -3,7 +3,8 @@
 //! Looked up for each connection, since a machine gets and loses addresses while it runs.
 
 use std::fmt;
-use std::net::{IpAddr, UdpSocket};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -57,9 +58,34 @@ fn binds_anything(ip: IpAddr) -> bool {
     nobodys.parse::<IpAddr>().is_ok_and(|nobodys| UdpSocket::bind((nobodys, 0)).is_ok())
 }
 
+/// Whether the kernel's tables have `ip` as this machine's. They are read from `/proc`: a confined host has no socket to
+/// ask the kernel through.
 fn is_of_interface(ip: IpAddr) -> bool {
-    // Without the list nothing is known, so nothing is public.
-    if_addrs::get_if_addrs().map_or(true, |interfaces| interfaces.iter().any(|interface| interface.ip() == ip))
+    let listed = match ip {
+        IpAddr::V4(ip) => fs::read_to_string("/proc/self/net/fib_trie").map(|table| is_in_trie(&table, ip)),
+        IpAddr::V6(ip) => fs::read_to_string("/proc/self/net/if_inet6").map(|table| is_in_list(&table, ip)),
+    };
+    // Without the table nothing is known, so nothing is public.
+    listed.unwrap_or(true)
+}
+
+/// Looks for a leaf of the address with a row `/32 host LOCAL`.
+fn is_in_trie(table: &str, ip: Ipv4Addr) -> bool {
+    let mut is_at_leaf = false;
+    table.lines().any(|line| {
+        match line.trim().split_once("|-- ") {
+            Some((_, leaf)) => is_at_leaf = leaf.parse() == Ok(ip),
+            None if line.contains("+-- ") => is_at_leaf = false,
+            None => {}
+        }
+        is_at_leaf && line.ends_with("host LOCAL")
+    })
+}
+
+/// Looks for a line that begins with the address, 32 digits long.
+fn is_in_list(table: &str, ip: Ipv6Addr) -> bool {
+    let digits = format!("{:032x}", ip.to_bits());
+    table.lines().any(|line| line.split(' ').next() == Some(&digits))
 }
 
 #[cfg(test)]
@@ -88,6 +114,19 @@ mod tests {
             assert!(is_link_local || local.contains(interface.ip()), "{interface:?}");
             assert!(is_of_interface(interface.ip()));
         }
-        assert!(!is_of_interface("8.8.8.8".parse().unwrap()));
+        for foreign in ["8.8.8.8", "192.0.2.1", "2001:db8::1"] {
+            assert!(!is_of_interface(foreign.parse().unwrap()), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_table_of_routes_has_the_addresses_of_this_machine_among_others() {
+        let table = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n     |-- 10.0.0.0\n        \
+                     /24 link UNICAST\n     |-- 10.0.0.5\n        /32 host LOCAL\n     |-- 10.0.0.255\n        /32 link BROADCAST\n";
+        let is_local = |ip: &str| is_in_trie(table, ip.parse().unwrap());
+        assert!(is_local("10.0.0.5"));
+        assert!(!["0.0.0.0", "10.0.0.0", "10.0.0.255", "10.0.0.50"].iter().any(|ip| is_local(ip)));
+        let list = "00000000000000000000000000000001 01 80 10 80       lo\n";
+        assert!(is_in_list(list, Ipv6Addr::LOCALHOST) && !is_in_list(list, Ipv6Addr::UNSPECIFIED));
     }
 }

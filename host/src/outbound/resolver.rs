@@ -6,13 +6,15 @@
 //! Limit: 64 look-ups at once, because each holds a thread until the system's resolver gives up; of those, an app has a
 //! share.
 
+use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use super::shares::Shares;
+use super::system_files::RESOLV_CONF;
 
 /// Concurrent look-ups, each of which holds a thread.
 const LOOKUPS_MAX: usize = 64;
@@ -44,7 +46,21 @@ impl SystemResolver {
 
 impl Default for SystemResolver {
     fn default() -> Self {
-        Self::with(Arc::new(|host, port| Ok((host, port).to_socket_addrs()?.collect())))
+        Self::with(Arc::new(|host, port| {
+            Ok((host, port).to_socket_addrs().inspect_err(|_| warn_of_set_up())?.collect())
+        }))
+    }
+}
+
+/// Logs, once, that the machine's resolver was set up anew by a file in place of the old one: a confined host has a right
+/// to that one only.
+fn warn_of_set_up() {
+    static ONCE: Once = Once::new();
+    let opened = File::open(RESOLV_CONF);
+    if opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+        ONCE.call_once(|| {
+            tracing::warn!("`{RESOLV_CONF}` was replaced; restart the host, which looks up names by the old one")
+        });
     }
 }
 

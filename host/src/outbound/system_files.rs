@@ -4,9 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Name servers of the machine.
+pub(super) const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Files of the C library's resolver.
 const RESOLVER: [&str; 6] =
-    ["/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/host.conf", "/etc/services"];
+    ["/etc/hosts", RESOLV_CONF, "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/host.conf", "/etc/services"];
 /// Directories of libraries, and those that a C library before 2.34 loads for `files` and `dns`.
 const LIBRARY_DIRS: [&str; 6] =
     ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu"];
@@ -40,7 +42,7 @@ pub(crate) fn system_files() -> Vec<PathBuf> {
             .flat_map(|paths| std::env::split_paths(&paths).collect::<Vec<_>>()),
     );
     // Written anew and put in its place whenever the network changes, so that a right to the file alone would be lost.
-    files.extend(fs::canonicalize("/etc/resolv.conf").ok().as_deref().and_then(Path::parent).and_then(beyond_etc));
+    files.extend(fs::canonicalize(RESOLV_CONF).ok().as_deref().and_then(Path::parent).and_then(beyond_etc));
     files
 }
 

@@ -58,8 +58,8 @@ pub(crate) fn confine(directories: &Directories, port: u16) -> Result<(), Confin
 fn prepare(directories: &Directories) -> Result<(), ConfineError> {
     // Read from files that it will not see.
     tasks::cores();
-    StoreDir::make(&directories.data).map_err(|error| OpenError::of_store(error))?;
     ArtifactCache::open(&directories.artifacts).map_err(ServerError::from)?;
+    StoreDir::make(&directories.data).map_err(|error| OpenError::of_store(error))?;
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directories.models);
     made.map_err(OpenError::from)?;
     if OperatorToken::of_environment().map_err(OpenError::from)?.is_none() {

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::fake::{Fault, Stage};
 use crate::host::{Answer, Host, Numbers, alone, count, with_host};
-use crate::support::{PATIENCE, Server, children, signal_process, stat, wait_until};
+use crate::support::{PATIENCE, Server, children_as, signal_process, stat, wait_until};
 use crate::tiny::Tiny;
 
 const CALLERS: u64 = 32;
@@ -100,7 +100,7 @@ fn the_workers_of_a_killed_host_end() {
         let server = Server::try_start(data.path(), &[], &[]).unwrap();
         let reply = server.post("/v1/embeddings", &json!({ "model": "tiny", "input": "calm sea" }).to_string());
         assert_eq!(reply.status, 200, "{reply:#?}");
-        let workers = children(server.process.pid());
+        let workers = children_as("worker", server.process.pid());
         assert_eq!(workers.len(), 1);
         server.process.signal(Signal::KILL);
         let begun = Instant::now();

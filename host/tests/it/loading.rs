@@ -52,8 +52,12 @@ fn data_without_code() -> TempDir {
 
 /// Returns how many components were compiled and kept.
 fn compiled(data: &Path) -> usize {
-    let entries = fs::read_dir(data.join("artifacts")).unwrap();
-    entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|of| of == "cwasm")).count()
+    let count = |dir: &str| {
+        let entries = fs::read_dir(data.join(dir)).into_iter().flatten();
+        entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|of| of == "cwasm")).count()
+    };
+    // Those of commands, and those of hosts.
+    count("artifacts") + count("artifacts/served")
 }
 
 /// Serves these files with `more` in front; or returns how that ended.

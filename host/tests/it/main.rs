@@ -55,6 +55,7 @@ mod python_apps;
 mod quarantine;
 mod run;
 mod schedules;
+mod second_layer;
 mod site;
 mod sources;
 mod spawning;

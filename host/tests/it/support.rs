@@ -333,14 +333,16 @@ pub(crate) fn children(parent: u32) -> Vec<u32> {
     pids.filter(|&pid| stat(pid).is_some_and(|stat| stat.parent == parent)).collect()
 }
 
-/// Returns the children of a host that this binary runs as: `worker` or `compiler`. Between its fork and its `exec`, a
-/// child is a copy of the host.
+/// Returns the processes of a host that this binary runs as: `worker`, `compiler`, or the `spawner`, whose children the
+/// others of a confined host are. Between its fork and its `exec`, a child is a copy of its parent.
 pub(crate) fn children_as(role: &str, host: u32) -> Vec<u32> {
     let is_of_role = |pid: &u32| {
         let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         words.split(|&byte| byte == 0).nth(1) == Some(role.as_bytes())
     };
-    children(host).into_iter().filter(is_of_role).collect()
+    let own = children(host);
+    let all: Vec<u32> = own.iter().flat_map(|&child| children(child)).chain(own.iter().copied()).collect();
+    all.into_iter().filter(is_of_role).collect()
 }
 
 // ---- The server and its client ----
