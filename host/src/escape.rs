@@ -78,7 +78,7 @@ fn attempts(victim: i32, dir: &Path) -> Vec<(&'static str, io::Result<()>)> {
         ("netlink", socket(AddressFamily::NETLINK, None)),
         ("raw", socket(AddressFamily::INET, Some(ipproto::ICMP))),
         ("packet", socket(AddressFamily::PACKET, None)),
-        ("listen", TcpListener::bind("127.0.0.2:0").map(drop)),
+        ("listen", TcpListener::bind("127.0.0.9:47110").map(drop)),
         ("namespace", call(libc::SYS_unshare, [libc::CLONE_NEWNS.into(), 0, 0, 0])),
         ("keys", call(libc::SYS_keyctl, [0, -3, 0, 0])),
         ("personality", call(libc::SYS_personality, [0xffff_ffff, 0, 0, 0])),

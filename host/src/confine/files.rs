@@ -33,7 +33,7 @@ pub struct HostAccess {
     pub listed: Vec<PathBuf>,
     /// Files and directories that it reads.
     pub readable: Vec<PathBuf>,
-    /// The one TCP port that it listens on; with 0, any that the kernel chooses.
+    /// The one TCP port that it binds. A socket that listens unbound gets one that the kernel chooses, as with 0.
     pub port: u16,
 }
 

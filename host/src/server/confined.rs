@@ -27,7 +27,7 @@ pub enum ConfineError {
     /// The cache of compiled components cannot be made.
     #[error(transparent)]
     Build(#[from] ServerError),
-    /// The data directory cannot be made or is in use.
+    /// The data directory cannot be made.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The process has other threads, which would keep what this one gives up.

@@ -122,9 +122,12 @@ impl StoreDir {
     }
 
     /// Makes what a confined host cannot: the directory, its database where there is none, and the files and
-    /// directories beside it. Refuses a directory that is in use.
+    /// directories beside it. In one that is in use, its holder has made them.
     pub(crate) fn make(path: &Path) -> Result<(), StoreError> {
-        let _lock = DataLock::take(path)?;
+        let _lock = match DataLock::take(path) {
+            Err(StoreError::InUse { .. }) => return Ok(()),
+            taken => taken?,
+        };
         let failed = |source| StoreError::Directory { dir: path.to_owned(), source: Arc::new(source) };
         close_to_others(path).map_err(failed)?;
         for dir in CLOSED {
