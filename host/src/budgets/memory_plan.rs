@@ -1,5 +1,7 @@
 //! Division of a host's memory between its budgets. Plain numbers.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use super::byte_budget::EXCESS_PART;
@@ -83,19 +85,36 @@ pub(crate) fn machine_bytes() -> u64 {
     static BYTES: LazyLock<u64> = LazyLock::new(|| {
         let system = rustix::system::sysinfo();
         let machine = system.totalram.saturating_mul(system.mem_unit.into());
-        group_bytes().into_iter().fold(machine, u64::min)
+        let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        group_bytes(&groups, Path::new("/sys/fs/cgroup")).fold(machine, u64::min)
     });
     *BYTES
 }
 
-/// Returns the limits of the control groups that hold this process (cgroup v2), the root's last.
-fn group_bytes() -> Vec<u64> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let Some(group) = groups.lines().find_map(|line| line.strip_prefix("0::/")) else { return Vec::new() };
-    let root = std::path::Path::new("/sys/fs/cgroup");
-    let path = root.join(group);
-    let limit = |dir: &std::path::Path| std::fs::read_to_string(dir.join("memory.max")).ok()?.trim().parse().ok();
-    path.ancestors().take_while(|dir| dir.starts_with(root)).filter_map(limit).collect()
+/// Returns the limits of the control groups that hold a process and of those above them, by its lines of
+/// `/proc/PID/cgroup`. In a container the first groups are out of sight, and the mount's root is the container's.
+fn group_bytes(groups: &str, mount: &Path) -> impl Iterator<Item = u64> {
+    groups.lines().filter_map(|line| group(line, mount)).flat_map(|(root, path, file)| {
+        let limits = path.ancestors().take_while(|dir| dir.starts_with(&root)).filter_map(|dir| {
+            // `max` is no limit; in version 1 that is a number over every machine's memory.
+            fs::read_to_string(dir.join(file)).ok()?.trim().parse::<u64>().ok()
+        });
+        limits.collect::<Vec<_>>()
+    })
+}
+
+/// Returns the root of a hierarchy, the directory of a group in it, and the name of the limit's file. None if the
+/// hierarchy limits no memory.
+fn group(line: &str, mount: &Path) -> Option<(PathBuf, PathBuf, &'static str)> {
+    let (number, rest) = line.split_once(':')?;
+    let (controllers, path) = rest.split_once(':')?;
+    let (root, file) = match (number, controllers) {
+        ("0", "") => (mount.to_owned(), "memory.max"),
+        _ if controllers.split(',').any(|name| name == "memory") => (mount.join("memory"), "memory.limit_in_bytes"),
+        _ => return None,
+    };
+    let path = root.join(path.trim_start_matches('/'));
+    Some((root, path, file))
 }
 
 #[cfg(test)]
@@ -125,6 +144,28 @@ mod tests {
         assert_eq!((plan.bodies, plan.maps), (HTTP_BODIES_BYTES_MAX, MAPS_BYTES_MAX));
         assert_eq!((plan.connections, plan.instances), (HTTP_CONNECTIONS_MAX, INSTANCES_DEFAULT));
         assert!(plan.sandboxes > 8 << 30);
+    }
+
+    #[test]
+    fn limits_of_control_groups_of_both_versions_are_found_up_to_the_root() {
+        let mount = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = mount.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let check = |groups: &str| group_bytes(groups, mount.path()).collect::<Vec<_>>();
+        write("user.slice/memory.max", "3000\n");
+        write("user.slice/a.scope/memory.max", "max\n");
+        assert_eq!(check("0::/user.slice/a.scope\n"), [3_000]);
+        write("memory/docker/abc/memory.limit_in_bytes", "1000\n");
+        write("memory/docker/memory.limit_in_bytes", "9223372036854771712\n");
+        write("memory/memory.limit_in_bytes", "5000\n");
+        let lines = "11:cpu,cpuacct:/docker/abc\n7:memory:/docker/abc\n1:name=systemd:/x\n0::/\n";
+        assert_eq!(check(lines), [1_000, 9_223_372_036_854_771_712, 5_000]);
+        // The name is that of the machine, and the container sees its own group as the root.
+        assert_eq!(check("7:hugetlb,memory:/elsewhere/def\n"), [5_000]);
+        assert!(check("junk\n7:\n:::\n").is_empty());
     }
 
     #[test]
