@@ -61,6 +61,8 @@ pub mod ids;
 pub(crate) mod packets;
 pub(crate) mod tasks;
 pub(crate) mod telemetry;
+pub(crate) mod throttle;
+pub(crate) mod unix_socket;
 
 pub(crate) mod byte_queue;
 pub mod limits;

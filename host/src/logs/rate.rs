@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::throttle::Throttle;
+
 /// Bytes that an app may log at once after a pause.
 const BURST_BYTES: u64 = 16 << 20;
 /// Bytes that an app may log in a second over a longer time.
@@ -17,7 +19,7 @@ pub(super) struct LogRate {
     /// Time up to which `room` was filled.
     at: Instant,
     dropped: Dropped,
-    reported_at: Option<Instant>,
+    reports: Throttle,
 }
 
 /// Lines over the limit that were not logged.
@@ -29,7 +31,7 @@ pub(super) struct Dropped {
 
 impl LogRate {
     pub(super) fn new(now: Instant) -> Self {
-        Self { room: BURST_BYTES, at: now, dropped: Dropped::default(), reported_at: None }
+        Self { room: BURST_BYTES, at: now, dropped: Dropped::default(), reports: Throttle::new(REPORT_EVERY) }
     }
 
     /// Whether a line of `bytes` is within the limit; a line over it is counted.
@@ -52,12 +54,7 @@ impl LogRate {
 
     /// Takes the count of dropped lines, if it is time to report it.
     pub(super) fn report(&mut self, now: Instant) -> Option<Dropped> {
-        let is_due = self.reported_at.is_none_or(|at| now.saturating_duration_since(at) >= REPORT_EVERY);
-        if self.dropped.lines == 0 || !is_due {
-            return None;
-        }
-        self.reported_at = Some(now);
-        Some(std::mem::take(&mut self.dropped))
+        (self.dropped.lines > 0 && self.reports.is_due(now)).then(|| std::mem::take(&mut self.dropped))
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::error::StoreError;
+use crate::throttle::Throttle;
 
 const EVERY: Duration = Duration::from_secs(60);
 /// Reasons that are told apart; the others share one.
@@ -18,7 +19,8 @@ pub(super) struct Refusals(Mutex<HashMap<Box<str>, Reason>>);
 
 #[derive(Debug)]
 struct Reason {
-    reported: Instant,
+    lines: Throttle,
+    /// Refusals since the last line.
     since: u64,
 }
 
@@ -45,16 +47,12 @@ impl Refusals {
     fn count(&self, reason: &str, now: Instant) -> Option<u64> {
         let mut reasons = self.0.lock();
         let reason = if reasons.len() < REASONS_MAX || reasons.contains_key(reason) { reason } else { "\0other" };
-        let Some(known) = reasons.get_mut(reason) else {
-            reasons.insert(reason.into(), Reason { reported: now, since: 0 });
-            return Some(1);
+        let known = match reasons.get_mut(reason) {
+            Some(known) => known,
+            None => reasons.entry(reason.into()).or_insert(Reason { lines: Throttle::new(EVERY), since: 0 }),
         };
         known.since += 1;
-        if now.saturating_duration_since(known.reported) < EVERY {
-            return None;
-        }
-        known.reported = now;
-        Some(std::mem::take(&mut known.since))
+        known.lines.is_due(now).then(|| std::mem::take(&mut known.since))
     }
 }
 

@@ -44,6 +44,8 @@ const ORDER: &[&str] = &[
     "packets",
     "tasks",
     "telemetry",
+    "throttle",
+    "unix_socket",
     "byte_queue",
     "limits",
     "codes",
