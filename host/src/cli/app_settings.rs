@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::compile_max::CompileMax;
+use super::compile_max::CompileArgs;
 use super::exit::Exit;
 use super::global::Global;
 use crate::config::{Config, ConfigError};
@@ -26,9 +26,8 @@ pub(crate) struct AppSettings {
     /// Set a configuration value: KEY=VALUE for every app, APP:KEY=VALUE for one.
     #[arg(long = "config", value_name = "VALUE")]
     pub values: Vec<String>,
-    /// Give up compiling a component after TIME, or once that takes SIZE of memory: 30s, or 5m,4GiB. Default: 2m,2GiB.
-    #[arg(long, value_name = "TIME[,SIZE]", env = "BIREME_COMPILE_MAX")]
-    pub compile_max: Option<CompileMax>,
+    #[command(flatten)]
+    pub compile: CompileArgs,
 }
 
 impl AppSettings {
@@ -36,7 +35,7 @@ impl AppSettings {
     pub(crate) fn config(&self, global: &Global) -> Result<Config, Exit> {
         let mut config = global.config(&self.grants)?;
         config.settings = self.settings().map_err(ConfigError::from)?;
-        config.compiler.limits = self.compile_max.map_or(config.compiler.limits, |max| max.0);
+        self.compile.apply(&mut config);
         Ok(config)
     }
 
@@ -47,7 +46,7 @@ impl AppSettings {
             secrets: [&*self.secrets, &more.secrets].concat(),
             secret_files: [&*self.secret_files, &more.secret_files].concat(),
             values: [&*self.values, &more.values].concat(),
-            compile_max: more.compile_max.or(self.compile_max),
+            compile: CompileArgs { compile_max: more.compile.compile_max.or(self.compile.compile_max) },
         }
     }
 
@@ -60,7 +59,7 @@ impl AppSettings {
             "config" => self.values.push(value()?),
             "compile_max" => {
                 let max = value()?.parse().map_err(|why| Exit::usage(format!("`--compile-max`: {why}")))?;
-                self.compile_max = Some(max);
+                self.compile.compile_max = Some(max);
             }
             _ => return Ok(false),
         }

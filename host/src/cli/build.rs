@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
+use super::compile_max::CompileArgs;
 use super::exit::Exit;
 use super::global::Global;
 use super::{inspect, output, target};
@@ -15,11 +16,15 @@ use crate::server::Host;
 pub(crate) struct Build {
     /// The crate's directory.
     app: String,
+    #[command(flatten)]
+    compile: CompileArgs,
 }
 
 impl Build {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
-        let host = Host::build(global.config(&[])?, std::sync::Arc::new(NoLog))?;
+        let mut config = global.config(&[])?;
+        self.compile.apply(&mut config);
+        let host = Host::build(config, std::sync::Arc::new(NoLog))?;
         let (path, app) = target::locate(&self.app, &host.config.directories).await?.describe(&host).await?;
         if global.json {
             output::line(

@@ -4,14 +4,29 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use clap::Args;
 
 use super::output;
 use super::retention::parse_duration;
 use crate::compiler::{CompileLimits, Progress};
+use crate::config::Config;
 use crate::telemetry;
 
 /// Least memory: the compiler itself, and a component of some functions.
 const MEMORY_BYTES_MIN: u64 = 64 << 20;
+
+#[derive(Args, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CompileArgs {
+    /// Give up compiling a component after TIME, or once that takes SIZE of memory: 30s, or 5m,4GiB. Default: 2m,2GiB.
+    #[arg(long, value_name = "TIME[,SIZE]", env = "BIREME_COMPILE_MAX")]
+    pub compile_max: Option<CompileMax>,
+}
+
+impl CompileArgs {
+    pub(crate) fn apply(&self, config: &mut Config) {
+        config.compiler.limits = self.compile_max.map_or(config.compiler.limits, |max| max.0);
+    }
+}
 
 /// Parsed `TIME` or `TIME,SIZE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

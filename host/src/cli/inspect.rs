@@ -6,6 +6,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::compile_max::CompileArgs;
 use super::exit::Exit;
 use super::global::Global;
 use super::{output, schema_text, table, target};
@@ -23,6 +24,8 @@ use crate::server::Host;
 pub(crate) struct Inspect {
     /// A crate's directory, a `.wasm` file, or a directory with a `bireme.toml`.
     app: String,
+    #[command(flatten)]
+    compile: CompileArgs,
 }
 
 impl Inspect {
@@ -32,7 +35,9 @@ impl Inspect {
             Some((_, app)) => app,
             // Only a component without metadata needs an engine.
             None => {
-                let host = Host::build(global.config(&[])?, std::sync::Arc::new(NoLog))?;
+                let mut config = global.config(&[])?;
+                self.compile.apply(&mut config);
+                let host = Host::build(config, std::sync::Arc::new(NoLog))?;
                 located.describe(&host).await?.1
             }
         };

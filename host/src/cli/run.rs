@@ -72,7 +72,8 @@ impl Run {
         let global = &global.with(trailing.value("data"), trailing.json, trailing.verbose);
         let settings = self.settings.and(&trailing.settings);
         // Options behind the target are known only now, and these are of all that the host is made of.
-        let is_other = trailing.value("data").is_some() || trailing.verbose || trailing.settings.compile_max.is_some();
+        let is_other =
+            trailing.value("data").is_some() || trailing.verbose || trailing.settings.compile.compile_max.is_some();
         let host = if is_other { self.host(&settings, global)? } else { host };
         trailing.device.into_iter().for_each(|device| host.inference.choose(device));
         host.inference.check_device().await.map_err(|refused| Exit { is_json: json, ..refused.into() })?;

@@ -240,6 +240,11 @@ fn a_slow_compile_is_announced_by_name() {
     for words in ["compiling `bomb` (", "error[compile-limit]", "bireme explain compile-limit"] {
         assert!(refused.stderr.contains(words), "no `{words}` in {refused:#?}");
     }
+    // What an app without metadata has is known once it is compiled, so these have the option too.
+    for command in ["inspect", "build"] {
+        let refused = run(data.path(), &[command, "--compile-max", "0s", &path]);
+        assert!(refused.status == 2 && refused.stderr.contains("nothing compiles in no time"), "{refused:#?}");
+    }
 }
 
 fn run(data: &Path, args: &[&str]) -> crate::support::Output {
