@@ -14,8 +14,9 @@ use crate::sandbox::EngineConfig;
 use crate::settings::{Settings, SettingsError};
 use crate::spawner::Spawner;
 
-/// Name of the token's file in the data directory.
+/// Names in the data directory: the token's file, and the Unix socket of the control API.
 const TOKEN: &str = "token";
+const CONTROL_SOCKET: &str = "control.sock";
 const MEMORY_MIN_MIB: u64 = MEMORY_MIN >> 20;
 
 /// A configuration that cannot be used.
@@ -94,6 +95,11 @@ impl Directories {
     #[must_use]
     pub(crate) fn of_confined(self) -> Self {
         Self { artifacts: self.artifacts.join("served"), ..self }
+    }
+
+    /// Returns the control socket of the host that has the data directory.
+    pub(crate) fn control_socket(&self) -> PathBuf {
+        self.data.join(CONTROL_SOCKET)
     }
 
     /// Returns the directory of the unpacked SDKs.

@@ -218,6 +218,9 @@ pub(crate) const WEB_HEAD_BYTES_MAX: usize = 64 << 10;
 pub(crate) const HTTP_CONNECTION_BYTES_MAX: u64 = 64 * KIB;
 /// Open HTTP connections, if memory (`budgets::MemoryPlan`) and the limit of open files leaves as many.
 pub(crate) const HTTP_CONNECTIONS_MAX: usize = 4_096;
+/// Part of them that is left to the operator, over the control socket: one in so many, and at most so many.
+pub(crate) const OPERATOR_CONNECTIONS_PART: usize = 8;
+pub(crate) const OPERATOR_CONNECTIONS_MAX: usize = 32;
 /// Descriptors reserved for everything but HTTP connections: 1,024 outbound connections, the store's reader and writer
 /// threads, a log file for each app, the workers' sockets and memory. At most half of the limit.
 pub(crate) const DESCRIPTORS_RESERVED: usize = 2_048;
@@ -231,7 +234,12 @@ pub(crate) const FLUSH_TIMEOUT_MAX: Duration = Duration::from_secs(2);
 pub(crate) fn http_connections_max(descriptors_max: Option<u64>) -> usize {
     let descriptors_max = descriptors_max.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
     let left = descriptors_max - DESCRIPTORS_RESERVED.min(descriptors_max / 2);
-    left.clamp(1, HTTP_CONNECTIONS_MAX)
+    left.clamp(2, HTTP_CONNECTIONS_MAX)
+}
+
+/// Returns the number of HTTP connections, of all, that are left to the operator.
+pub(crate) fn operator_connections(connections_max: usize) -> usize {
+    (connections_max / OPERATOR_CONNECTIONS_PART).clamp(1, OPERATOR_CONNECTIONS_MAX)
 }
 
 /// Limits of one function: its attributes, over the host's defaults and within the ceilings.
@@ -410,6 +418,7 @@ mod tests {
     #[test]
     fn connections_leave_descriptors_to_the_rest_of_the_host() {
         let allowed = [None, Some(1 << 20), Some(6_144), Some(4_096), Some(1_024), Some(256), Some(0)];
-        assert_eq!(allowed.map(http_connections_max), [4_096, 4_096, 4_096, 2_048, 512, 128, 1]);
+        assert_eq!(allowed.map(http_connections_max), [4_096, 4_096, 4_096, 2_048, 512, 128, 2]);
+        assert_eq!([2, 128, 4_096].map(operator_connections), [1, 16, 32]);
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! The only way to listen is `Host::open`, then `OpenHost::start`; the only end of a host that listens is
 //! `RunningHost::shut_down`. So whatever can fail at start fails before the port accepts, and no control API accepts
-//! durable work that would not run.
+//! durable work that would not run. The control socket is bound under the lock of the data directory.
 //!
 //! Not here: HTTP (`http`), the command line (`cli`).
 
@@ -11,6 +11,7 @@ mod confined;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -254,13 +255,16 @@ pub struct OpenHost {
 
 impl OpenHost {
     /// Resumes durable calls, maps and schedules, then accepts connections.
-    pub async fn start(self, ingress: Ingress) -> Result<RunningHost, StartError> {
+    pub async fn start(self, mut ingress: Ingress) -> Result<RunningHost, StartError> {
         let Self { host, settings, token } = self;
+        bind_control(&mut ingress, &host.config.directories.control_socket());
+        let control_socket = ingress.control_path().map(Path::to_owned);
         let address = ingress.address();
         host.own_listeners.insert(address);
         let (calls, maps) = host.durable.start(settings.retention).await?;
         let scheduler = Scheduler::start(host.dispatcher.clone(), host.durable.clone()).await?;
         let backend = Backend {
+            address,
             dispatcher: host.dispatcher.clone(),
             durable: host.durable.clone(),
             budgets: host.budgets.clone(),
@@ -277,7 +281,14 @@ impl OpenHost {
             last_call: settings.last_call,
         };
         let serving = Serving::start(ingress, backend);
-        Ok(RunningHost { host, address, resumed: Resumed { calls, maps }, scheduler, serving })
+        Ok(RunningHost { host, address, control_socket, resumed: Resumed { calls, maps }, scheduler, serving })
+    }
+}
+
+/// Listens at the control socket. A host goes on without one: its control API answers over TCP, with the token.
+fn bind_control(ingress: &mut Ingress, path: &Path) {
+    if let Err(error) = ingress.bind_control(path) {
+        tracing::warn!(%error, path = %path.display(), "no control socket; commands send the token over TCP");
     }
 }
 
@@ -303,6 +314,8 @@ pub struct RunningHost {
     pub host: Host,
     /// Bound address, with the real port where 0 was asked for.
     pub address: SocketAddr,
+    /// Control socket; none where it could not be bound.
+    pub control_socket: Option<PathBuf>,
     /// Numbers of durable calls and maps that an earlier host left open.
     pub resumed: Resumed,
     scheduler: Scheduler,

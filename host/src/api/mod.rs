@@ -25,6 +25,9 @@ mod routes;
 mod schedules;
 mod words;
 
+/// Header of the answers about health: the address at which a host serves functions, `127.0.0.1:8080`.
+pub(crate) const ADDRESS_HEADER: &str = "bireme-address";
+
 pub(crate) use apps::{
     App, AppDescription, AppFunction, AppHistory, AppList, AppState, AppStopped, Deployment, DeploymentAction,
     DeploymentRecord, DeploymentWarning, DeploymentWarningKind,

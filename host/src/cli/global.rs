@@ -9,8 +9,8 @@ use super::exit::Exit;
 use crate::config::{Config, Directories};
 use crate::settings::OperatorToken;
 
-/// Token of the service that the packages install.
-const SERVICE_TOKEN: &str = "/var/lib/bireme/token";
+/// Data directory of the service that the packages install.
+pub(crate) const SERVICE_DATA: &str = "/var/lib/bireme";
 const HEADING: &str = "Global options";
 
 #[derive(Args, Clone)]
@@ -46,11 +46,25 @@ impl Global {
         if let Some(token) = OperatorToken::of_environment()? {
             return Ok(Some(token));
         }
-        if let Some(token) = OperatorToken::read(&self.directories()?.token)? {
+        let own = OperatorToken::read(&self.directories()?.token).map_err(|error| match error.is_denied() {
+            true => Exit::from(error).hint("run the command as the user of that host, or as root with `sudo`"),
+            false => error.into(),
+        })?;
+        if let Some(token) = own {
             return Ok(Some(token));
         }
         // Of no interest to those who may not read it.
-        Ok(OperatorToken::read(Path::new(SERVICE_TOKEN)).unwrap_or_default())
+        Ok(OperatorToken::read(&service()?.token).unwrap_or_default())
+    }
+
+    /// Returns the control sockets to try, in order: of this data directory, and of the packages' service unless a
+    /// directory was named.
+    pub(crate) fn control_sockets(&self) -> Result<Vec<PathBuf>, Exit> {
+        let mut sockets = vec![self.directories()?.control_socket()];
+        if self.data.is_none() {
+            sockets.push(service()?.control_socket());
+        }
+        Ok(sockets)
     }
 
     /// Returns the default configuration with these outbound grants.
@@ -59,4 +73,8 @@ impl Global {
         config.compiler.progress = compile_max::print_progress;
         Ok(config)
     }
+}
+
+fn service() -> Result<Directories, Exit> {
+    Ok(Directories::resolve(Some(Path::new(SERVICE_DATA)))?)
 }

@@ -62,7 +62,8 @@ pub(crate) struct MapCommand {
     /// the host.
     #[arg(long, value_name = "URL", help_heading = "On a host")]
     host: Option<String>,
-    /// Send the inputs, print the map's id and exit. Uses the host of BIREME_HOST unless --host names one.
+    /// Send the inputs, print the map's id and exit. Uses the host of this data directory unless --host or
+    /// BIREME_HOST names one.
     #[arg(long, help_heading = "On a host")]
     detach: bool,
     /// Resume a map: send the inputs that it does not have yet, print all results. A unique prefix of the id, of at

@@ -165,7 +165,7 @@ fn announce(running: &RunningHost, is_json: bool) {
         ));
     }
     if is_json {
-        output::line(&json!({ "listening": address.to_string() }).to_string());
+        output::line(&json!({ "listening": address.to_string(), "socket": running.control_socket }).to_string());
         return;
     }
     for program in host.dispatcher.programs() {
@@ -175,6 +175,9 @@ fn announce(running: &RunningHost, is_json: bool) {
     }
     if host.dispatcher.programs().is_empty() {
         output::note(&format!("  no app yet: bireme deploy APP --host http://{address}"));
+    }
+    if let Some(socket) = &running.control_socket {
+        output::note(&format!("  control socket for this user and root: {}", socket.display()));
     }
     output::line(&format!("listening on http://{address}"));
 }

@@ -1,5 +1,6 @@
 //! Parts of the host that the paths lead to.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::events::Events;
@@ -18,6 +19,8 @@ use crate::store::StoreDir;
 /// Parts of one host, as its server is given them.
 #[derive(Clone)]
 pub(crate) struct Backend {
+    /// Bound address of its TCP listener.
+    pub address: SocketAddr,
     pub dispatcher: Arc<Dispatcher>,
     pub durable: Arc<Durable>,
     pub budgets: Budgets,

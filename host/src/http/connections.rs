@@ -3,20 +3,23 @@
 //! Idle means that no request is under way: nothing or half a head came, or every response was sent. Such a connection
 //! may end at any moment anyway, as after `HTTP_HEADER_TIMEOUT`. Where all are busy, a new connection gets 503 at once.
 //!
-//! Invariants: no more connections are open than permitted, those included that are about to be closed; a request that
-//! has begun is never cut off for another connection.
+//! Invariants: no more connections are open than permitted, those included that are about to be closed; all but the
+//! operator's leave a share of them to the operator; a request that has begun is never cut off for another connection.
 
 use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Response, StatusCode, header};
-use tokio::net::TcpStream;
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use tokio::task::{self, AbortHandle, JoinSet};
 
 use super::activity::{Activity, TrackedBody};
+use super::peer::Peer;
 use super::problem::{Problem, RETRY_AFTER_SECONDS};
 use crate::codes::Code;
+use crate::throttle::Throttle;
 
 /// Refused connections that stay open for a while. Their descriptors are of those reserved for the rest of the host.
 const REFUSED_OPEN_MAX: usize = 8;
@@ -26,37 +29,51 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 /// Open connections of one server. Dropping it cuts them off.
 pub(crate) struct Connections {
     tasks: JoinSet<()>,
-    open: HashMap<task::Id, (Arc<Activity>, AbortHandle)>,
+    open: HashMap<task::Id, Connection>,
     /// Connections that got 503, oldest first.
-    refused: VecDeque<TcpStream>,
+    refused: VecDeque<OwnedFd>,
     connections_max: usize,
+    /// Connections that are left to the operator.
+    operators_share: usize,
+    /// Open ones that are not the operator's.
+    others: usize,
     began: Instant,
-    /// Time of the last warning that all connections are taken.
-    warned_at: Option<Instant>,
+    warnings: Throttle,
+}
+
+struct Connection {
+    activity: Arc<Activity>,
+    task: AbortHandle,
+    is_operators: bool,
 }
 
 impl Connections {
-    pub(crate) fn new(connections_max: usize) -> Self {
+    /// Takes `connections_max`, of which `operators_share` are the operator's.
+    pub(crate) fn new(connections_max: usize, operators_share: usize) -> Self {
         Self {
             tasks: JoinSet::new(),
             open: HashMap::new(),
             refused: VecDeque::new(),
             connections_max,
+            operators_share,
+            others: 0,
             began: Instant::now(),
-            warned_at: None,
+            warnings: Throttle::new(WARNING_INTERVAL),
         }
     }
 
-    /// Makes room for one more connection, and evicts the longest idle one for it; false if all are busy.
-    pub(crate) async fn make_room(&mut self) -> bool {
+    /// Makes room for one more connection of this peer, and evicts the longest idle one for it; false if all are busy.
+    pub(crate) async fn make_room(&mut self, peer: Peer) -> bool {
         while let Some(ended) = self.tasks.try_join_next_with_id() {
             self.remove(ended);
         }
-        if self.open.len() < self.connections_max {
+        let is_operators = peer == Peer::Operator;
+        let is_within_part = is_operators || self.others < self.connections_max.saturating_sub(self.operators_share);
+        if is_within_part && self.open.len() < self.connections_max {
             return true;
         }
         self.warn_full();
-        if !self.evict_idlest() {
+        if !self.evict_idlest(is_operators) {
             return false;
         }
         // The descriptor is free only once the evicted task, or another, has ended.
@@ -67,9 +84,16 @@ impl Connections {
     }
 
     /// Runs a connection in the room that `make_room` made.
-    pub(crate) fn spawn(&mut self, activity: Arc<Activity>, connection: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(
+        &mut self,
+        peer: Peer,
+        activity: Arc<Activity>,
+        connection: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let is_operators = peer == Peer::Operator;
+        self.others += usize::from(!is_operators);
         let task = self.tasks.spawn(connection);
-        self.open.insert(task.id(), (activity, task));
+        self.open.insert(task.id(), Connection { activity, task, is_operators });
     }
 
     /// Returns the activity of a connection that was accepted just now.
@@ -79,25 +103,25 @@ impl Connections {
 
     fn remove(&mut self, ended: Result<(task::Id, ()), task::JoinError>) {
         let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
-        self.open.remove(&id);
+        let is_others = self.open.remove(&id).is_some_and(|connection| !connection.is_operators);
+        self.others -= usize::from(is_others);
     }
 
     /// Sends 503 to a connection for which there is no room, without waiting. The close comes a few refusals later: a
     /// request after the close would be met by a reset, which may overtake the response.
-    pub(crate) fn refuse(&mut self, stream: TcpStream) {
-        let _ = stream.try_write(refusal().as_bytes());
-        let _ = rustix::net::shutdown(&stream, rustix::net::Shutdown::Write);
+    pub(crate) fn refuse(&mut self, stream: OwnedFd) {
+        let _ = send(&stream, refusal().as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        let _ = shutdown(&stream, Shutdown::Write);
         if self.refused.len() == REFUSED_OPEN_MAX
             && let Some(oldest) = self.refused.pop_front()
         {
-            let _ = oldest.try_read(&mut [0; 4_096]);
+            let _ = recv(&oldest, &mut [0; 4_096], RecvFlags::DONTWAIT);
         }
         self.refused.push_back(stream);
     }
 
     fn warn_full(&mut self) {
-        if self.warned_at.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
-            self.warned_at = Some(Instant::now());
+        if self.warnings.is_due(Instant::now()) {
             tracing::warn!(
                 open = self.open.len(),
                 "all connections are taken; the longest idle one ends for each new one"
@@ -105,8 +129,12 @@ impl Connections {
         }
     }
 
-    fn evict_idlest(&self) -> bool {
-        let idle = || self.open.values().filter_map(|(activity, task)| Some((activity.idle_since()?, activity, task)));
+    /// Evicts the longest idle connection, for the operator any, for others one of theirs.
+    fn evict_idlest(&self, for_operator: bool) -> bool {
+        let candidates = || self.open.values().filter(|connection| for_operator || !connection.is_operators);
+        let idle = || {
+            candidates().filter_map(|Connection { activity, task, .. }| Some((activity.idle_since()?, activity, task)))
+        };
         // A request may have begun meanwhile; then the next in line is evicted.
         while let Some((since, activity, task)) = idle().min_by_key(|(since, ..)| *since) {
             if activity.evict(since) {
@@ -153,11 +181,15 @@ mod tests {
 
     /// Opens a connection, if there is room for it.
     async fn open(connections: &mut Connections) -> Option<Arc<Activity>> {
-        if !connections.make_room().await {
+        open_as(connections, Peer::Tcp).await
+    }
+
+    async fn open_as(connections: &mut Connections, peer: Peer) -> Option<Arc<Activity>> {
+        if !connections.make_room(peer).await {
             return None;
         }
         let activity = connections.activity();
-        connections.spawn(activity.clone(), std::future::pending());
+        connections.spawn(peer, activity.clone(), std::future::pending());
         // Their order is by microseconds.
         let opened = activity.now();
         while activity.now() == opened {}
@@ -166,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_new_connection_takes_the_place_of_the_longest_idle_one() {
-        let mut connections = Connections::new(2);
+        let mut connections = Connections::new(2, 0);
         let first = open(&mut connections).await.unwrap();
         let second = open(&mut connections).await.unwrap();
         let _third = open(&mut connections).await.unwrap();
@@ -177,7 +209,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_busy_connection_keeps_its_place_until_its_response_was_sent() {
-        let mut connections = Connections::new(1);
+        let mut connections = Connections::new(1, 0);
         let busy = open(&mut connections).await.unwrap();
         let request = busy.begin().unwrap();
         busy.mark_flushed();
@@ -191,13 +223,38 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_has_ended_leaves_its_place() {
-        let mut connections = Connections::new(1);
-        assert!(connections.make_room().await);
+        let mut connections = Connections::new(1, 0);
+        assert!(connections.make_room(Peer::Tcp).await);
         let activity = connections.activity();
         let request = activity.begin().unwrap();
-        connections.spawn(activity, async {});
+        connections.spawn(Peer::Tcp, activity, async {});
         tokio::task::yield_now().await;
         drop(request);
         assert!(open(&mut connections).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_share_is_left_to_the_operator_who_may_have_more() {
+        let mut connections = Connections::new(4, 2);
+        let mut busy = Vec::new();
+        for peer in [Peer::Tcp, Peer::User(7)] {
+            let activity = open_as(&mut connections, peer).await.unwrap();
+            busy.push(activity.begin().unwrap());
+        }
+        assert!(open(&mut connections).await.is_none(), "the other two are the operator's");
+        let kept = open_as(&mut connections, Peer::Operator).await.unwrap();
+        assert!(open(&mut connections).await.is_none() && !kept.is_evicted(), "nobody else evicts the operator");
+        let second = open_as(&mut connections, Peer::Operator).await.unwrap();
+        let third = open_as(&mut connections, Peer::Operator).await.unwrap();
+        assert!(kept.is_evicted() && !second.is_evicted());
+        busy.extend([second, third].map(|activity| activity.begin().unwrap()));
+        assert!(open_as(&mut connections, Peer::Operator).await.is_none());
+        assert_eq!((connections.open.len(), connections.others), (4, 2));
+
+        let mut connections = Connections::new(2, 1);
+        let mine = open_as(&mut connections, Peer::Operator).await.unwrap();
+        let more = open_as(&mut connections, Peer::Operator).await.unwrap();
+        assert!(open(&mut connections).await.is_none(), "all are the operator's");
+        assert!(!mine.is_evicted() && !more.is_evicted());
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
 
+use super::peer::Peer;
 use super::problem::Problem;
 use super::query::bad_query;
 use super::respond::OCTET_STREAM;
@@ -50,12 +51,18 @@ pub(crate) fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Returns the body's length as the head declares it.
-/// Refuses a request without the operator's token.
-pub(crate) fn check_token(headers: &HeaderMap, token: &OperatorToken) -> Result<(), Problem> {
+/// Refuses a request that is not the operator's: by the user of its connection, else by the token.
+pub(crate) fn check_operator(peer: Peer, headers: &HeaderMap, token: &OperatorToken) -> Result<(), Problem> {
+    if peer == Peer::Operator {
+        return Ok(());
+    }
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (given.next(), given.next()) else {
-        let detail = "this path needs the host's token, as `authorization: Bearer TOKEN`; `bireme token` prints it";
+        let needed = "this path needs the host's token, as `authorization: Bearer TOKEN`; `bireme token` prints it";
+        let detail = match peer {
+            Peer::User(user) => format!("user {user} is neither the host's user nor root, and {needed}"),
+            _ => needed.to_owned(),
+        };
         return Err(Problem::new(Code::Unauthorized, detail));
     };
     // The scheme's name is in any case (RFC 9110, section 11.1).

@@ -2,14 +2,14 @@
 //!
 //! Not here: what runs and when (`dispatch`); error codes and their statuses (`codes`).
 //!
-//! Layers, from the top: `ingress` (connections), `routes` (paths), `control` (paths below `/api/v1`), then one file
-//! for each resource, then what they share: `query`, `headers`, `request_body`, `documents`, `handler`, `problem`,
-//! `respond`.
+//! Layers, from the top: `ingress` (connections, by `peer`), `routes` (paths), then one file for each resource, then
+//! what they share: `query`, `headers`, `request_body`, `documents`, `handler`, `problem`, `respond`.
 //!
 //! Limits: `HTTP_HEADER_TIMEOUT` for the head and between requests; `HTTP_BODY_STALL_TIMEOUT` for a body that makes no
 //! progress, and a minimum data rate over `HTTP_BODY_TIMEOUT` for one that is read whole; `HTTP_STALL_TIMEOUT` for a
-//! client that does not read; `HTTP_CONNECTIONS_MAX` connections, or what memory and the limit of open files leave; the
-//! function's own input limit for the bytes of a body; `budgets` for all request bodies, and for all answers, together.
+//! client that does not read; `HTTP_CONNECTIONS_MAX` connections, or what memory and the limit of open files leave, a
+//! part of them for the operator alone; the function's own input limit for the bytes of a body; `budgets` for all
+//! request bodies, and for all answers, together.
 
 mod activity;
 mod answers;
@@ -36,6 +36,7 @@ mod maps;
 mod metrics;
 pub(crate) mod oip;
 mod openai;
+mod peer;
 mod problem;
 mod query;
 mod request_body;

@@ -1,5 +1,6 @@
 //! Top-level routes of a host, with the checks that every request passes first.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method, Request, Response, header};
@@ -13,11 +14,12 @@ use super::calls::Calls;
 use super::csrf::{check_csrf, check_host};
 use super::events::Sources;
 use super::handler::HandlerResult;
-use super::headers::{check_token, input_media_type};
+use super::headers::{check_operator, input_media_type};
 use super::key_value::KeyValueData;
 use super::maps::Maps;
 use super::oip::{self, Oip};
 use super::openai::OpenAi;
+use super::peer::Peer;
 use super::problem::Problem;
 use super::request_body::RequestBodies;
 use super::respond::{
@@ -26,7 +28,7 @@ use super::respond::{
 use super::router::{self, Matched, Target};
 use super::upload::ActiveUploads;
 use super::{logs, metrics, schedules, web};
-use crate::api::{self, Operation, first_segment};
+use crate::api::{self, ADDRESS_HEADER, Operation, first_segment};
 use crate::budgets::Holder;
 use crate::call::{Payload, Principal};
 use crate::codes::Code;
@@ -88,11 +90,11 @@ impl Routes {
         }
     }
 
-    /// Answers one request.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+    /// Answers one request of a peer.
+    pub(crate) async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response<ResponseBody> {
         let (mut label, mut holder) = (RouteLabel::Unmatched, Holder::Host);
         let result = match check_host(&request).and_then(|()| check_csrf(&request)) {
-            Ok(()) => tasks::caught(self.route(request, &mut label, &mut holder)).await.unwrap_or_else(|panic| {
+            Ok(()) => tasks::caught(self.route(request, peer, &mut label, &mut holder)).await.unwrap_or_else(|panic| {
                 tracing::error!(panic, "the host met a bug of its own while it answered a request");
                 Err(Problem::new(Code::Unavailable, "the host met a bug of its own while it answered this request"))
             }),
@@ -107,7 +109,13 @@ impl Routes {
         response
     }
 
-    async fn route(&self, request: Request<Incoming>, label: &mut RouteLabel, holder: &mut Holder) -> HandlerResult {
+    async fn route(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+        label: &mut RouteLabel,
+        holder: &mut Holder,
+    ) -> HandlerResult {
         failpoint::panic_at("http.route");
         let path = request.uri().path().to_owned();
         let target = router::find(request.method(), request.uri())?;
@@ -115,7 +123,7 @@ impl Routes {
         match target {
             Target::Operation(matched) => {
                 if matched.route.needs_token() {
-                    check_token(request.headers(), &self.backend.token)?;
+                    check_operator(peer, request.headers(), &self.backend.token)?;
                 }
                 self.answer_operation(&matched, request).await
             }
@@ -137,7 +145,7 @@ impl Routes {
         let (apps, backend) = (&self.apps, &self.backend);
         let function = || apps.function(matched.path("app"), matched.path("function"));
         match matched.route.operation {
-            Operation::Health | Operation::Ready => Ok(text_response("ok\n")),
+            Operation::Health | Operation::Ready => Ok(health(backend.address)),
             Operation::Metrics => Ok(metrics::response(backend, &self.bodies, request.headers()).await),
             Operation::OpenApi => Ok(json_text_response(api::OPENAPI_DOCUMENT.as_str())),
             Operation::ListAppsAtRoot | Operation::ListApps => Ok(json_response(&apps.list())),
@@ -240,6 +248,15 @@ impl Routes {
         set_call_headers(response.headers_mut(), finished.id, &version, Some(&finished.receipt));
         Ok(response)
     }
+}
+
+/// Answers that the host is well, and where: a client of the control socket knows no address of its functions.
+fn health(address: SocketAddr) -> Response<ResponseBody> {
+    let mut response = text_response("ok\n");
+    if let Ok(address) = HeaderValue::from_str(&address.to_string()) {
+        response.headers_mut().insert(ADDRESS_HEADER, address);
+    }
+    response
 }
 
 fn unknown_path(path: &str) -> Problem {

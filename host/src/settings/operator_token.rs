@@ -42,6 +42,13 @@ pub enum TokenError {
     },
 }
 
+impl TokenError {
+    /// Whether the file is another user's.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
 impl OperatorToken {
     /// Returns the token of the environment, if it has one.
     pub(crate) fn of_environment() -> Result<Option<Self>, TokenError> {

@@ -21,10 +21,11 @@ use crate::storage::StorageError;
 
 pub(super) const DATABASE_FILE: &str = "store.redb";
 /// Names in a data directory that are bireme's.
-const OURS: [&str; 12] = [
+const OURS: [&str; 14] = [
     "apps",
     "artifacts",
     "compiled",
+    "control.sock",
     "dev",
     "lock",
     "logs",
@@ -34,6 +35,7 @@ const OURS: [&str; 12] = [
     "sdk",
     "store.redb",
     "store.redb.new",
+    "token",
 ];
 /// Directories in it that nobody else may read. Earlier versions, or a copy, may have left them open.
 const CLOSED: [&str; 3] = ["apps", "logs", "results"];

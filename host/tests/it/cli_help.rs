@@ -23,10 +23,10 @@ fn help_of_deploy() {
 
             Options:
                   --host <URL>
-                      The host's address
+                      The host's address. Default: the host of this data directory, by its socket; else
+                      http://127.0.0.1:8080
 
                       [env: BIREME_HOST=]
-                      [default: http://127.0.0.1:8080]
 
                   --accept
                       Accept all new capabilities without asking
@@ -75,7 +75,8 @@ fn help_of_apps() {
             Usage: bireme apps [OPTIONS]
 
             Options:
-                  --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
+                  --host <URL>  The host's address. Default: the host of this data directory, by its socket;
+                                else http://127.0.0.1:8080 [env: BIREME_HOST=]
               -h, --help        Print help
 
             Global options:
@@ -103,7 +104,8 @@ fn help_of_history() {
               <APP>  The name of a deployed app
 
             Options:
-                  --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
+                  --host <URL>  The host's address. Default: the host of this data directory, by its socket;
+                                else http://127.0.0.1:8080 [env: BIREME_HOST=]
               -h, --help        Print help
 
             Global options:
@@ -133,7 +135,8 @@ fn help_of_rollback() {
 
             Options:
                   --to <VERSION>  The version, or its first digits
-                  --host <URL>    The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
+                  --host <URL>    The host's address. Default: the host of this data directory, by its socket;
+                                  else http://127.0.0.1:8080 [env: BIREME_HOST=]
               -h, --help          Print help
 
             Global options:
@@ -162,7 +165,8 @@ fn help_of_start() {
               <APP>  The name of a stopped app
 
             Options:
-                  --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
+                  --host <URL>  The host's address. Default: the host of this data directory, by its socket;
+                                else http://127.0.0.1:8080 [env: BIREME_HOST=]
               -h, --help        Print help
 
             Global options:
@@ -190,7 +194,8 @@ fn help_of_stop() {
               <APP>  The name of a deployed app
 
             Options:
-                  --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
+                  --host <URL>  The host's address. Default: the host of this data directory, by its socket;
+                                else http://127.0.0.1:8080 [env: BIREME_HOST=]
               -h, --help        Print help
 
             Global options:
@@ -220,7 +225,8 @@ fn help_of_call() {
                           follow too; one whose name is also a parameter's goes before the target
 
             Options:
-                  --host <URL>           The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
+                  --host <URL>           The host's address. Default: the host of this data directory, by its
+                                         socket; else http://127.0.0.1:8080 [env: BIREME_HOST=]
                   --receipt              Print what the call cost, to stderr (with --json, in the result)
                   --save-case[=<FILE>]   Keep the call, with its input and its output or error, as a case that
                                          `bireme test` replays: in FILE, else in the first free
@@ -261,10 +267,10 @@ fn help_of_logs() {
 
             Options:
                   --host <URL>
-                      The host's address
+                      The host's address. Default: the host of this data directory, by its socket; else
+                      http://127.0.0.1:8080
 
                       [env: BIREME_HOST=]
-                      [default: http://127.0.0.1:8080]
 
               -f, --follow
                       Print new lines until Ctrl-C
@@ -537,7 +543,8 @@ fn help_of_schedule_list() {
               [APP]  The name of a deployed app; without it, all apps
 
             Options:
-                  --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
+                  --host <URL>  The host's address. Default: the host of this data directory, by its socket;
+                                else http://127.0.0.1:8080 [env: BIREME_HOST=]
               -h, --help        Print help
 
             Global options:
@@ -570,10 +577,10 @@ fn help_of_schedule_pause() {
 
             Options:
                   --host <URL>
-                      The host's address
+                      The host's address. Default: the host of this data directory, by its socket; else
+                      http://127.0.0.1:8080
 
                       [env: BIREME_HOST=]
-                      [default: http://127.0.0.1:8080]
 
               -h, --help
                       Print help (see a summary with '-h')
@@ -614,10 +621,10 @@ fn help_of_schedule_run_now() {
 
             Options:
                   --host <URL>
-                      The host's address
+                      The host's address. Default: the host of this data directory, by its socket; else
+                      http://127.0.0.1:8080
 
                       [env: BIREME_HOST=]
-                      [default: http://127.0.0.1:8080]
 
               -h, --help
                       Print help (see a summary with '-h')

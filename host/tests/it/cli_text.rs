@@ -114,7 +114,10 @@ fn help_of_build() {
               <APP>  The crate's directory
 
             Options:
-              -h, --help  Print help
+                  --compile-max <TIME[,SIZE]>  Give up compiling a component after TIME, or once that takes SIZE
+                                               of memory: 30s, or 5m,4GiB. Default: 2m,2GiB [env:
+                                               BIREME_COMPILE_MAX=]
+              -h, --help                       Print help
 
             Global options:
                   --data <DIR>  Data directory for database, models and compiled code. Default: in the home
@@ -141,7 +144,10 @@ fn help_of_inspect() {
               <APP>  A crate's directory, a `.wasm` file, or a directory with a `bireme.toml`
 
             Options:
-              -h, --help  Print help
+                  --compile-max <TIME[,SIZE]>  Give up compiling a component after TIME, or once that takes SIZE
+                                               of memory: 30s, or 5m,4GiB. Default: 2m,2GiB [env:
+                                               BIREME_COMPILE_MAX=]
+              -h, --help                       Print help
 
             Global options:
                   --data <DIR>  Data directory for database, models and compiled code. Default: in the home

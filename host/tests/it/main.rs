@@ -15,6 +15,7 @@ mod cli_text;
 mod client;
 mod compiler;
 mod confine;
+mod control_socket;
 mod cuda;
 mod demo;
 mod deploy;

@@ -503,6 +503,14 @@ impl Connection {
         let _ = self.stream.get_mut().write_all(&with_token(request));
     }
 
+    /// Reads the first line of a response and returns its status.
+    #[track_caller]
+    pub(crate) fn status(&mut self) -> u16 {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).unwrap();
+        line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("no status: {line:?}"))
+    }
+
     /// Reads a head and a body, of `content-length` bytes or of chunks.
     #[track_caller]
     pub(crate) fn receive(&mut self) -> Reply {

@@ -1,10 +1,11 @@
 //! `bireme doctor`: checks of this machine, each with the command that fixes it. Changes nothing without
 //! `--repair` or `--compact`.
 //!
-//! Each area is one file: `toolchain` (building apps), `models`, `devices`, `machine` (running them), `journal` (what
-//! is on disk), `disk` (its space).
+//! Each area is one file: `toolchain` (building apps), `models`, `devices`, `machine` (running them), `control` (a
+//! running host), `journal` (what is on disk), `disk` (its space).
 
 mod check;
+mod control;
 mod devices;
 mod disk;
 mod journal;
@@ -66,6 +67,7 @@ impl Doctor {
         let report = devices::report(self.on.device, &directories.models)?;
         checks.extend(devices::checks(&report));
         checks.extend(machine::checks(&directories));
+        checks.extend(control::check(&directories.control_socket()));
         checks.extend(journal::check(&directories.data));
         checks.extend(disk::check(&directories.data));
         output::line(&if global.json { to_json(&checks, &report) } else { to_text(&checks) });

@@ -1,22 +1,29 @@
 //! HTTP client of the control API.
 
 use std::io::Read;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use ureq::config::{Config, ConfigBuilder};
 use ureq::http::{Request, Response};
+use ureq::typestate::AgentScope;
 use ureq::{Agent, Body};
 
 use super::address::Address;
-use super::paths;
-use crate::api;
+use super::{paths, socket_transport};
+use crate::api::{self, ADDRESS_HEADER};
 use crate::app::metadata::Metadata;
 use crate::call::Payload;
 use crate::cli::exit::Exit;
-use crate::cli::global::Global;
+use crate::cli::global::{Global, SERVICE_DATA};
 use crate::codes::Code;
 use crate::settings::OperatorToken;
 
+/// Address of a host of which none is given and no socket is there.
+const DEFAULT: &str = "http://127.0.0.1:8080";
+/// URL of requests over a socket: the host's name is looked at by the other side only.
+const OVER_SOCKET: &str = "http://localhost";
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest response read into memory: the largest output of a function, and room for a problem document.
@@ -25,7 +32,10 @@ const ANSWER_BYTES_MAX: u64 = 256 << 20;
 /// Blocking client of one host.
 #[derive(Clone)]
 pub(crate) struct Client {
+    /// URL of the host's functions, for people.
     base: String,
+    /// URL of requests.
+    url: String,
     agent: Agent,
     /// Value of the `authorization` header for the control API.
     authorization: Option<String>,
@@ -49,21 +59,37 @@ impl<T> Answer<T> {
 pub(crate) type Query<'a> = &'a [(&'a str, String)];
 
 impl Client {
-    /// The token goes to hosts of this machine; to another one only if the environment names it.
+    /// Makes a client of the address that was given, else of the host whose control socket answers, else of the usual
+    /// address.
     pub(crate) fn new(address: &Address, global: &Global) -> Result<Self, Exit> {
-        let base = address.host.trim_end_matches('/');
+        if let Some(host) = address.given() {
+            return Self::over_tcp(host, global);
+        }
+        let found = global.control_sockets()?.into_iter().find_map(Self::over_socket);
+        found.map_or_else(|| Self::over_tcp(DEFAULT, global), Ok)
+    }
+
+    /// Returns a client of the host that answers at the socket, which knows this process by its user: no token is sent,
+    /// so a wrong one in the environment is of no consequence.
+    fn over_socket(path: PathBuf) -> Option<Self> {
+        let agent = socket_transport::agent(config().proxy(None).build(), path);
+        let mut health = agent.get(format!("{OVER_SOCKET}/healthz")).call().ok()?;
+        // To its end, so that the next request takes the same connection.
+        let _ = health.body_mut().read_to_vec();
+        let address = health.headers().get(ADDRESS_HEADER).and_then(|value| value.to_str().ok());
+        let base = address.map_or_else(|| OVER_SOCKET.to_owned(), |address| format!("http://{address}"));
+        Some(Self { base, url: OVER_SOCKET.to_owned(), agent, authorization: None })
+    }
+
+    /// The token goes to hosts of this machine; to another one only if the environment names it.
+    fn over_tcp(host: &str, global: &Global) -> Result<Self, Exit> {
+        let base = host.trim_end_matches('/');
         let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
         let url = url::Url::parse(&base).ok().filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"));
         let Some(url) = url else {
-            return Err(Exit::usage(format!(
-                "`{}` is no address of a host; for example http://127.0.0.1:8080",
-                address.host
-            )));
+            return Err(Exit::usage(format!("`{host}` is no address of a host; for example {DEFAULT}")));
         };
-        let mut config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .user_agent(concat!("bireme/", env!("CARGO_PKG_VERSION")));
+        let mut config = config();
         // A proxy cannot reach this machine's loopback.
         let is_loopback = url.host_str().is_some_and(is_loopback);
         if is_loopback {
@@ -71,7 +97,7 @@ impl Client {
         }
         let token = if is_loopback { global.token()? } else { OperatorToken::of_environment()? };
         let authorization = token.map(|token| format!("Bearer {}", token.expose()));
-        Ok(Self { base, agent: config.build().new_agent(), authorization })
+        Ok(Self { url: base.clone(), base, agent: config.build().new_agent(), authorization })
     }
 
     pub(crate) fn base(&self) -> &str {
@@ -157,7 +183,7 @@ impl Client {
     }
 
     fn request(&self, method: &str, path: &str, query: Query<'_>) -> ureq::http::request::Builder {
-        let mut url = format!("{}{path}", self.base);
+        let mut url = format!("{}{path}", self.url);
         if !query.is_empty() {
             let pairs = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
             url = format!("{url}?{pairs}");
@@ -177,7 +203,9 @@ impl Client {
 
     fn unreachable(&self, error: &ureq::Error) -> Exit {
         let exit = Exit::new(Code::NoHost, format!("no host answers at {}: {error}", self.base));
-        exit.hint("start one with `bireme serve`, or name another with --host URL or BIREME_HOST")
+        exit.hint(
+            "start one with `bireme serve`, or name another by its data directory with --data DIR, or with --host URL",
+        )
     }
 
     fn malformed(&self, error: &ureq::http::Error) -> Exit {
@@ -219,9 +247,27 @@ pub(crate) fn bytes(response: Response<Body>) -> Result<Vec<u8>, Exit> {
 /// Reads a problem document (RFC 9457) as the error of the command.
 pub(crate) fn problem(response: Response<Body>) -> Exit {
     match problem_document(response) {
-        Ok((code, problem)) => Exit { causes: problem.causes, ..Exit::new(code, problem.detail) },
+        Ok((code, problem)) => {
+            let exit = Exit { causes: problem.causes, ..Exit::new(code, problem.detail) };
+            if code == Code::Unauthorized { exit.hint(unauthorized()) } else { exit }
+        }
         Err(exit) => exit,
     }
+}
+
+/// Next step where a host answers that was started over another data directory.
+fn unauthorized() -> String {
+    format!(
+        "name the host's data directory with --data DIR, or its token in BIREME_TOKEN; the data directory of the \
+         packages' service is `{SERVICE_DATA}`, which `sudo` may read: sudo bireme --data {SERVICE_DATA} …"
+    )
+}
+
+fn config() -> ConfigBuilder<AgentScope> {
+    Config::builder()
+        .http_status_as_error(false)
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .user_agent(concat!("bireme/", env!("CARGO_PKG_VERSION")))
 }
 
 /// Reads a problem document and its code; any other body means that no bireme host answers.

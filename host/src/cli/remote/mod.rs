@@ -24,6 +24,7 @@ mod reconnect;
 mod results;
 mod schedule;
 mod short_id;
+mod socket_transport;
 mod state_text;
 mod time;
 mod upload;
