@@ -297,8 +297,8 @@ fn help_of_map() {
                       this command and of the host
 
                   --detach
-                      Send the inputs, print the map's id and exit. Uses the host of BIREME_HOST unless --host
-                      names one
+                      Send the inputs, print the map's id and exit. Uses the host of this data directory unless
+                      --host or BIREME_HOST names one
 
                   --resume <ID>
                       Resume a map: send the inputs that it does not have yet, print all results. A unique
