@@ -187,7 +187,7 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// Result of a call.
-pub(crate) type CallResult = Result<Payload, Failure>;
+pub type CallResult = Result<Payload, Failure>;
 
 /// Returns `duration` in whole microseconds.
 pub(crate) fn micros(duration: Duration) -> u64 {

@@ -8,6 +8,8 @@ pub(crate) mod capabilities;
 pub(crate) mod compiled;
 mod component;
 pub(crate) mod footprint;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub(crate) mod kind;
 pub(crate) mod manifest;
 pub mod metadata;

@@ -85,7 +85,7 @@ pub(crate) fn count(inputs: &str) -> Option<u64> {
 }
 
 /// Counts the lines that are not blank.
-fn count_lines(mut reader: impl BufRead) -> io::Result<u64> {
+pub(super) fn count_lines(mut reader: impl BufRead) -> io::Result<u64> {
     let (mut count, mut is_blank) = (0, true);
     loop {
         let buffer = reader.fill_buf()?;
@@ -123,7 +123,7 @@ fn read_lines<R: Read>(mut reader: BufReader<R>, lines: LineFormat, chunks: &mps
 
 /// Reads one line, and more while they are buffered; empty at the end. So a slow producer gets each result at once, and
 /// a fast one is read in large chunks.
-fn read_chunk<R: Read>(reader: &mut BufReader<R>, lines: LineFormat) -> io::Result<Vec<Payload>> {
+pub(super) fn read_chunk<R: Read>(reader: &mut BufReader<R>, lines: LineFormat) -> io::Result<Vec<Payload>> {
     let (mut chunk, mut bytes) = (Vec::new(), 0);
     loop {
         let mut line = Vec::new();

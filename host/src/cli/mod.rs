@@ -30,6 +30,8 @@ mod embed;
 mod exit;
 mod explain;
 mod fairness_args;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod function_lookup;
 mod global;
 mod infer;

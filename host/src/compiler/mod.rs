@@ -19,6 +19,8 @@
 mod client;
 mod config;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod job;
 mod message;
 mod sealed;

@@ -17,6 +17,8 @@ mod call;
 mod dispatcher;
 mod durable;
 mod executor;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod functions;
 mod live_calls;
 mod low_priority_gate;

@@ -76,6 +76,7 @@ pub(crate) fn check_operator(peer: Peer, headers: &HeaderMap, token: &OperatorTo
     Err(Problem::new(Code::Unauthorized, "this is not the token of this host; `bireme token` prints it"))
 }
 
+/// Returns the body's length as the head declares it.
 pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

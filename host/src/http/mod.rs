@@ -22,6 +22,8 @@ mod documents;
 mod errors;
 mod event_ring;
 mod events;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod guest_response;
 mod handler;
 mod headers;

@@ -278,7 +278,7 @@ impl LineReader {
 }
 
 /// Takes the first line out of `buffer`, whose first `scanned` bytes hold no line end.
-fn next_line(buffer: &mut BytesMut, scanned: &mut usize) -> Option<Bytes> {
+pub(super) fn next_line(buffer: &mut BytesMut, scanned: &mut usize) -> Option<Bytes> {
     match memchr::memchr(b'\n', &buffer[*scanned..]) {
         Some(end) => {
             let line = buffer.split_to(*scanned + end + 1).freeze();

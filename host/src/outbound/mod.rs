@@ -17,6 +17,8 @@ mod body;
 mod connector;
 mod declaration;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod grants;
 mod idle;
 mod limits;

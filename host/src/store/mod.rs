@@ -33,6 +33,8 @@ mod error;
 mod file;
 mod files;
 mod format;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 #[cfg(test)]
 mod full_disk_tests;
 mod journal;

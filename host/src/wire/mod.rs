@@ -38,8 +38,8 @@ mod frame;
 mod header;
 mod manifest;
 pub(crate) mod memory;
-#[cfg(test)]
-mod samples;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod samples;
 mod tensor;
 
 pub use self::frame::{Frame, Signature};

@@ -1,9 +1,10 @@
-//! A frame of each kind, for tests and for the fuzz driver.
+//! A frame of each kind, for tests and for the fuzz targets.
 
 use super::{Datatype, FailureKind, Frame, Manifest, ModelId, ServingSettings, Signature, Tensor, TensorSpec};
 use crate::tokenizer::{AddedToken, Normalizer, Piece, Slot, Table};
 
-pub(crate) fn frames() -> Vec<Frame> {
+/// Returns a frame of each kind.
+pub fn frames() -> Vec<Frame> {
     let model = ModelId(1);
     let tensor = |name: &str, datatype, shape: &[u64], bytes| Tensor {
         name: name.into(),

@@ -14,6 +14,8 @@ pub mod encoder;
 mod error;
 mod families;
 pub(crate) mod family;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod heartbeat;
 mod manifest;
 pub(crate) mod model_dir;

@@ -61,6 +61,12 @@ impl Weights {
         self.header.tensors().values().map(|info| values(info) * 4).sum()
     }
 
+    /// Returns names and shapes of all tensors.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        self.header.tensors().into_iter().map(|(name, info)| (name, info.shape.clone())).collect()
+    }
+
     /// Opens a file and checks its header against its length.
     pub(crate) fn open(path: &Path) -> Result<Self, WeightsError> {
         let path = path.to_owned();

@@ -8,6 +8,7 @@ use crate::support::crate_dir;
 
 /// From the top down, as in `lib.rs`.
 const ORDER: &[&str] = &[
+    "fuzzing",
     "cli",
     "server",
     "config",

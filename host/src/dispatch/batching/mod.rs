@@ -6,6 +6,8 @@
 //! Invariants: a group that runs holds one slot and one place of `concurrency`, at its calls' depth; what it cost is
 //! divided among the calls that it began with; a lone input runs as any function's does.
 
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod policy;
 mod share;
 mod wire;

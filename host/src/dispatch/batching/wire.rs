@@ -13,7 +13,7 @@ use crate::call::{CallResult, Failure, FailureCode, Payload};
 use crate::limits::FAILURE_BYTES_MAX;
 
 /// The media type of a group, and of the answer to it.
-const GROUP: &str = "application/vnd.bireme.batch+json";
+pub(super) const GROUP: &str = "application/vnd.bireme.batch+json";
 
 /// What an empty input is in a group: no argument was given.
 const NOTHING: &[u8] = b"{}";

@@ -14,9 +14,9 @@ use super::error::ApiError;
 use crate::inference::{Inputs, Overflow};
 
 #[derive(Deserialize)]
-struct Parameters {
+pub(super) struct Parameters {
     model: String,
-    input: Input,
+    pub(super) input: Input,
     #[serde(default)]
     encoding_format: Option<Format>,
     dimensions: Option<usize>,
@@ -122,7 +122,7 @@ impl Serialize for Vectors {
 }
 
 /// Input in one of four shapes: a text, a list of texts, a list of tokens, or a list of such lists.
-struct Input(Inputs);
+pub(super) struct Input(pub(super) Inputs);
 
 impl<'de> Deserialize<'de> for Input {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -64,7 +64,7 @@ impl Endpoint {
 }
 
 /// Parses one JSON document.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| ApiError::body(&error))?;
     json.end().map_err(|error| ApiError::invalid(format!("behind the body's JSON: {error}"), None))?;

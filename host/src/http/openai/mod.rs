@@ -11,6 +11,8 @@
 mod embeddings;
 mod endpoint;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod models;
 mod rerank;
 

@@ -12,10 +12,10 @@ use super::error::ApiError;
 use crate::inference::{Overflow, sigmoid};
 
 #[derive(Deserialize)]
-struct Parameters {
+pub(super) struct Parameters {
     model: String,
     query: String,
-    documents: Vec<Document>,
+    pub(super) documents: Vec<Document>,
     top_n: Option<usize>,
     #[serde(default)]
     return_documents: Option<bool>,
@@ -25,7 +25,7 @@ struct Parameters {
 
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "a text or an object with a `text`")]
-enum Document {
+pub(super) enum Document {
     Text(String),
     Object { text: String },
 }

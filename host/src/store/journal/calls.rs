@@ -355,7 +355,7 @@ pub(super) fn open_row(call: &CallRecord) -> Vec<u8> {
     row
 }
 
-fn read_open(id: CallId, row: Vec<u8>) -> Result<OpenCall, CodecError> {
+pub(super) fn read_open(id: CallId, row: Vec<u8>) -> Result<OpenCall, CodecError> {
     let mut reader = Reader::new(row);
     let named = |_| CodecError("an open call has no function");
     let app = AppName::new(&reader.text()?).map_err(named)?;

@@ -12,6 +12,8 @@ mod counts;
 mod error;
 mod expiry;
 mod files;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod layout;
 mod map_writes;
 mod maps;

@@ -1,0 +1,5 @@
+//! Target `metadata` for cargo-fuzz.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| bireme_fuzz::run_one("metadata", input));

@@ -1,0 +1,5 @@
+//! Target `model_manifest` for cargo-fuzz.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| bireme_fuzz::run_one("model_manifest", input));
