@@ -5,22 +5,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
+/// Bytes in use before the execution.
+static BEFORE: AtomicUsize = AtomicUsize::new(0);
 
 struct Counting;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Forgets the peak, and returns the bytes in use.
-pub(crate) fn begin() -> usize {
+/// Begins an execution.
+pub(crate) fn begin() {
     let in_use = IN_USE.load(Ordering::Relaxed);
+    BEFORE.store(in_use, Ordering::Relaxed);
     PEAK.store(in_use, Ordering::Relaxed);
-    in_use
 }
 
-/// Returns the most bytes in use since `begin`.
+/// Returns the most bytes that the execution has held so far.
 pub(crate) fn peak() -> usize {
-    PEAK.load(Ordering::Relaxed)
+    PEAK.load(Ordering::Relaxed).saturating_sub(BEFORE.load(Ordering::Relaxed))
 }
 
 fn grew(bytes: usize) {

@@ -1,8 +1,8 @@
 //! Hostile bytes for every reader of the host.
 //!
-//! A target is a function of bytes that panics where the host would break a promise. The same targets run in three ways:
-//! over their corpus in `cargo test`, under a seeded mutator that needs no other compiler (`bireme-fuzz run`), and under
-//! libFuzzer (`fuzz_targets/`, nightly).
+//! A target is a function of bytes that panics where the host would break a promise. The same targets run in three
+//! ways: over their corpus in `cargo test`, under a seeded mutator that needs no other compiler (`bireme-fuzz run`), and
+//! under libFuzzer (`fuzz_targets/`, nightly).
 //!
 //! Limits: each target has its own, of bytes of an input and of memory that one execution may hold.
 
@@ -49,9 +49,9 @@ pub fn execute(target: &Target, input: &[u8]) -> Execution {
 
 fn measured(target: &Target, input: &[u8]) -> Execution {
     let began = clock_gettime(ClockId::ProcessCPUTime);
-    let before = allocations::begin();
+    allocations::begin();
     let outcome = (target.run)(input);
-    let peak_bytes = allocations::peak().saturating_sub(before);
+    let peak_bytes = allocations::peak();
     let took = clock_gettime(ClockId::ProcessCPUTime);
     let took = Duration::new((took.tv_sec - began.tv_sec) as u64, 0) + Duration::from_nanos(took.tv_nsec as u64)
         - Duration::from_nanos(began.tv_nsec as u64);

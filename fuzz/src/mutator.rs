@@ -48,8 +48,26 @@ const EDGES: [u64; 16] = [
 
 /// Texts at the edges of number parsers, of UTF-8 and of names.
 const TEXTS: [&str; 20] = [
-    "0", "-1", "1e999", "18446744073709551616", "9223372036854775807", "0.1", "null", "true", "\"\"", "[]", "{}", "\0", "\n",
-    "\r\n", "%00", "%2e%2e", "\u{feff}", "\u{130}", "\\ud800", "/../",
+    "0",
+    "-1",
+    "1e999",
+    "18446744073709551616",
+    "9223372036854775807",
+    "0.1",
+    "null",
+    "true",
+    "\"\"",
+    "[]",
+    "{}",
+    "\0",
+    "\n",
+    "\r\n",
+    "%00",
+    "%2e%2e",
+    "\u{feff}",
+    "\u{130}",
+    "\\ud800",
+    "/../",
 ];
 
 /// Changes `input`, which stays within `bytes_max`. `words` are the target's own; `other` is another input.

@@ -15,7 +15,8 @@ pub(crate) fn record() {
     HOOK.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
-            let is_recorded = LATEST.with_borrow_mut(|latest| latest.as_mut().map(|latest| *latest = panic.to_string()));
+            let is_recorded =
+                LATEST.with_borrow_mut(|latest| latest.as_mut().map(|latest| *latest = panic.to_string()));
             if is_recorded.is_none() {
                 before(panic);
             }

@@ -20,16 +20,18 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{MemfdFlags, memfd_create};
 use sha2::{Digest, Sha256};
 
+use crate::execute;
 use crate::mutator::{Random, mutate};
 use crate::targets::Target;
 use crate::targets::models::SCRATCH_VARIABLE;
-use crate::execute;
 
 /// Inputs that are mutated.
 const POOL_MAX: usize = 4_096;
 /// Time without a finished execution after which the process counts as hanging. Executions have a limit of processor
 /// time of their own.
 const STALL_MAX: Duration = Duration::from_secs(120);
+/// Words of a reason that tell it from others; the rest may be the input's.
+const WORDS_MAX: usize = 24;
 /// Head of the memory file: executions begun, and bytes of the input behind it.
 const HEAD_BYTES: usize = 16;
 
@@ -80,7 +82,8 @@ pub fn corpus(dir: &Path, target: &Target) -> Result<Vec<(PathBuf, Vec<u8>)>> {
 
 /// Runs a target in a process of its own.
 pub fn run(target: &Target, plan: &Plan) -> Result<Result<Report, Finding>> {
-    let scratch = tempfile::tempdir()?;
+    // Rewriting a file on a disk waits for it; one in memory does not.
+    let scratch = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
     let shared = File::from(memfd_create("input", MemfdFlags::CLOEXEC)?);
     let mut child = Command::new(std::env::current_exe()?)
         .args(["child", target.name, &plan.executions.to_string(), &plan.seed.to_string()])
@@ -158,6 +161,8 @@ pub fn child(target: &Target, executions: u64, seed: u64, dir: &Path) -> Result<
         // The corpus as it is comes first.
         let mut input = match usize::try_from(number).ok().filter(|number| *number < seeds) {
             Some(number) => pool[number].clone(),
+            // Every other one is of the corpus, so that what was found does not crowd it out.
+            None if random.below(2) == 0 => pool[random.below(seeds)].clone(),
             None => pool[random.below(pool.len())].clone(),
         };
         if number >= seeds as u64 {
@@ -170,13 +175,23 @@ pub fn child(target: &Target, executions: u64, seed: u64, dir: &Path) -> Result<
         message.extend_from_slice(&input);
         shared.write_all_at(&message, 0)?;
         let execution = execute(target, &input);
+        // What is accepted leads further into a reader, and the latest of it are mutated on.
+        if execution.outcome.is_ok() && number >= seeds as u64 {
+            if pool.len() < POOL_MAX {
+                pool.push(input.clone());
+            } else {
+                let place = seeds + random.below(POOL_MAX - seeds);
+                pool[place] = input.clone();
+            }
+        }
         report.executions += 1;
         report.peak_bytes = report.peak_bytes.max(execution.peak_bytes as u64);
         match execution.outcome {
             Ok(()) => report.accepted += 1,
+            Err(_) if number < seeds as u64 => {}
             Err(reason) => {
                 let is_new = reasons.insert(shape(&reason));
-                if is_new && number >= seeds as u64 && pool.len() < POOL_MAX {
+                if is_new && pool.len() < POOL_MAX {
                     pool.push(input);
                 }
             }
@@ -189,14 +204,21 @@ pub fn child(target: &Target, executions: u64, seed: u64, dir: &Path) -> Result<
 /// Returns a number for a reason without the numbers and the quotations in it.
 fn shape(reason: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let parts = reason.split('`').step_by(2);
-    parts.for_each(|part| part.split(|c: char| !c.is_alphabetic()).for_each(|word| word.hash(&mut hasher)));
+    let parts = reason.split(['`', '"']).step_by(2);
+    parts
+        .flat_map(|part| part.split(|c: char| !c.is_ascii_lowercase()))
+        .take(WORDS_MAX)
+        .for_each(|word| word.hash(&mut hasher));
     hasher.finish()
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { executions, accepted, reasons, peak_bytes } = self;
-        write!(f, "{executions:>9} executions, {accepted:>9} accepted, {reasons:>4} reasons, {:>7} KiB", peak_bytes >> 10)
+        write!(
+            f,
+            "{executions:>9} executions, {accepted:>9} accepted, {reasons:>4} reasons, {:>7} KiB",
+            peak_bytes >> 10
+        )
     }
 }

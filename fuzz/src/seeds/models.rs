@@ -33,7 +33,8 @@ fn tensors(dtype: &str, size: usize) -> Vec<u8> {
 }
 
 fn manifest(is_lower: bool) -> String {
-    let words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "short", "text", "##s", "with", ",", "\u{4e2d}", "\u{e4}"];
+    let words =
+        ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "short", "text", "##s", "with", ",", "\u{4e2d}", "\u{e4}"];
     let vocabulary: serde_json::Map<_, _> = (0..).zip(words).map(|(id, word)| (word.to_owned(), json!(id))).collect();
     let special = |id: u32, content: &str| {
         json!({ "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,

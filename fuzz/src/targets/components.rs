@@ -1,5 +1,6 @@
 //! Components up to validation, and their metadata.
 
+use crate::allocations;
 use bireme::app::metadata::Metadata;
 use bireme::fuzzing::app;
 use wasmparser::{Instance, Parser, Payload, Validator, WasmFeatures};
@@ -43,7 +44,9 @@ pub(super) fn component(input: &[u8]) -> Result<(), String> {
         assert_eq!(app::code(&attached), code, "metadata change the code");
         assert_eq!(attached.digest, app::component(&attached.bytes)?.digest, "a digest of other bytes");
     }
-    // Everything that the engine could accept; it has some of these off.
+    let (held, held_max) = (allocations::peak(), 256 * 1_024 + 64 * input.len());
+    assert!(held <= held_max, "the host holds {held} bytes for {}", input.len());
+    // Everything that the engine could accept; it has some of these off. The compiler's process validates.
     let valid = Validator::new_with_features(WasmFeatures::all()).validate_all(input);
     if valid.is_ok() {
         let [instances, own] = top_level(input);

@@ -14,7 +14,10 @@ pub(super) fn answers(input: &[u8]) -> Result<(), String> {
     let answers = dispatch::answers(answer, len, OUTPUT_BYTES_MAX).map_err(|failure| failure.message)?;
     assert_eq!(answers.len(), len, "an answer for each input");
     for payload in answers.iter().flatten() {
-        assert!(payload.content_type == "application/json" && payload.data.len() as u64 <= OUTPUT_BYTES_MAX, "an output over its limit");
+        assert!(
+            payload.content_type == "application/json" && payload.data.len() as u64 <= OUTPUT_BYTES_MAX,
+            "an output over its limit"
+        );
         let read: Result<&serde_json::value::RawValue, _> = serde_json::from_slice(&payload.data);
         assert!(read.is_ok(), "an output that is no JSON: {:?}", payload.data);
     }

@@ -84,7 +84,9 @@ fn taken(manifest: &Manifest, text: &str) {
 pub(super) fn onnx(input: &[u8]) -> Result<(), String> {
     fs::write(SCRATCH.join("model.onnx"), input).expect("the directory can be written");
     let model = OnnxModel::load(&SCRATCH, 1).map_err(|error| match error {
-        OnnxError::Panicked { reason } => format!("the engine panicked: {}", reason.chars().take(200).collect::<String>()),
+        OnnxError::Panicked { reason } => {
+            format!("the engine panicked: {}", reason.chars().take(200).collect::<String>())
+        }
         error => format!("{:#}", anyhow::Error::from(error)).chars().take(400).collect(),
     })?;
     let Signature::Tensors { inputs, outputs } = model.signature() else { panic!("a model of tensors") };

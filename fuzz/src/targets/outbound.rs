@@ -9,16 +9,45 @@ use ipnet::IpNet;
 /// Blocks that no program on the public internet lives in, and addresses of clouds' services.
 static SPECIAL: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
     const BLOCKS: [&str; 34] = [
-        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
-        "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
-        "192.88.99.0/24", "169.254.169.254/32", "169.254.170.2/32", "100.100.100.200/32", "168.63.129.16/32", "::/96",
-        "::1/128", "64:ff9b:1::/48", "100::/64", "2001::/32", "2001:db8::/32", "2002::/16", "3fff::/20", "5f00::/16",
-        "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8", "fd00:ec2::254/128", "2001:20::/28",
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+        "192.88.99.0/24",
+        "169.254.169.254/32",
+        "169.254.170.2/32",
+        "100.100.100.200/32",
+        "168.63.129.16/32",
+        "::/96",
+        "::1/128",
+        "64:ff9b:1::/48",
+        "100::/64",
+        "2001::/32",
+        "2001:db8::/32",
+        "2002::/16",
+        "3fff::/20",
+        "5f00::/16",
+        "fc00::/7",
+        "fe80::/10",
+        "fec0::/10",
+        "ff00::/8",
+        "fd00:ec2::254/128",
+        "2001:20::/28",
     ];
     BLOCKS.iter().map(|block| block.parse().expect("the list holds blocks")).collect()
 });
 
-/// Whether an address may belong to a host of the public internet, in any spelling.
+/// Returns whether an address may belong to a host of the public internet, in any spelling.
 fn is_public(address: IpAddr) -> bool {
     let special = |address: IpAddr| SPECIAL.iter().any(|block| block.contains(&address));
     let IpAddr::V6(v6) = address else { return !special(address) };
@@ -74,7 +103,8 @@ pub(super) fn policy(input: &[u8]) -> Result<(), String> {
     let grants = if grant.is_empty() { &grants[..0] } else { &grants[..] };
     match outbound::permit(&declarations, grants, &uri) {
         Ok(permitted) if permitted.is_granted() => {
-            let origin = grant.split_once('=').filter(|(name, _)| !name.contains("://")).map_or(grant, |(_, origin)| origin);
+            let origin =
+                grant.split_once('=').filter(|(name, _)| !name.contains("://")).map_or(grant, |(_, origin)| origin);
             let granted = outbound::origin(origin).expect("a grant is an origin");
             assert_eq!(granted, permitted.target(), "another origin is granted");
             let nowhere = ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "::ffff:0.0.0.0"];

@@ -19,13 +19,20 @@ pub(super) fn head(input: &[u8]) -> Result<(), String> {
         let is_own = origin.is_none_or(|origin| origin == format!("http://{authority}"));
         assert!(is_own, "a page of `{origin:?}` may ask `{authority}`");
         let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-        assert!(site != Some(b"cross-site") || headers.get("sec-fetch-mode").is_some(), "a page of another site may ask");
+        assert!(
+            site != Some(b"cross-site") || headers.get("sec-fetch-mode").is_some(),
+            "a page of another site may ask"
+        );
     }
 
     let mut wait = None;
     match host::target(request.method(), uri)? {
         Target::Operation { path, needs_token, query, known } => {
-            assert!(!needs_token || host::is_operators(uri.path()), "{} needs a token and is no operator's", uri.path());
+            assert!(
+                !needs_token || host::is_operators(uri.path()),
+                "{} needs a token and is no operator's",
+                uri.path()
+            );
             assert!(query.iter().all(|(name, _)| known.contains(&name.as_str())), "an unknown parameter of {path}");
             wait = query.into_iter().filter(|(name, _)| name == "wait").map(|(_, value)| value).last();
         }
@@ -42,7 +49,10 @@ pub(super) fn head(input: &[u8]) -> Result<(), String> {
     let bytes = host::media_type(headers, true);
     assert!(bytes.as_ref().is_ok_and(|bytes| !bytes.is_empty()) || bytes.is_err(), "{bytes:?}");
     let (key, _) = host::key_and_length(headers)?;
-    assert!(key.is_none_or(|key| key.bytes().all(|byte| byte == b'\t' || (32..127).contains(&byte))), "a key that is not visible");
+    assert!(
+        key.is_none_or(|key| key.bytes().all(|byte| byte == b'\t' || (32..127).contains(&byte))),
+        "a key that is not visible"
+    );
     json.and(passed)
 }
 
@@ -65,7 +75,7 @@ fn parsed(input: &[u8]) -> Result<Request<()>, String> {
     Ok(request)
 }
 
-/// Whether an authority is this machine's, by the URL parser of browsers.
+/// Returns whether an authority is this machine's, by the URL parser of browsers.
 fn is_loopback(authority: &str) -> bool {
     let Ok(url) = url::Url::parse(&format!("http://{authority}/")) else { return false };
     match url.host() {

@@ -18,7 +18,10 @@ pub(super) fn times(input: &[u8]) -> Result<(), String> {
     let Some(next) = times.next_after(now) else { return Err("it is not due after that time".to_owned()) };
     assert!(next > now, "`{cron}` in {tz} is due at {next}, after {now}");
     // Days that a zone left out are the longest gap.
-    assert!(times.matches(next) || times.follows_gap(next, 26), "`{cron}` in {tz} is due at {next}, and does not say so");
+    assert!(
+        times.matches(next) || times.follows_gap(next, 26),
+        "`{cron}` in {tz} is due at {next}, and does not say so"
+    );
     if tz == "UTC" {
         let minutes = (next.as_second() - 1).div_euclid(60) - now.as_second().div_euclid(60);
         let missed = (1..=minutes.min(MINUTES_MAX)).find(|minute| {

@@ -66,7 +66,9 @@ impl Times {
     /// Whether the pattern matches the wall clock at `time`.
     pub fn matches(&self, time: Timestamp) -> bool {
         match &self.0 {
-            Timetable::Cron { pattern, zone } => pattern.is_time_matching(&time.to_zoned(zone.clone())).unwrap_or(false),
+            Timetable::Cron { pattern, zone } => {
+                pattern.is_time_matching(&time.to_zoned(zone.clone())).unwrap_or(false)
+            }
             Timetable::Period(_) => false,
         }
     }

@@ -30,9 +30,9 @@ mod embed;
 mod exit;
 mod explain;
 mod fairness_args;
+mod function_lookup;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
-mod function_lookup;
 mod global;
 mod infer;
 mod input;

@@ -17,9 +17,9 @@ mod call;
 mod dispatcher;
 mod durable;
 mod executor;
+mod functions;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
-mod functions;
 mod live_calls;
 mod low_priority_gate;
 mod map;

@@ -2,6 +2,8 @@
 //!
 //! A loopback listener needs both: the user's browser reaches it, and so does each page that the browser shows.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use http::{HeaderValue, Request, header};
 
 use super::problem::Problem;
@@ -18,14 +20,29 @@ pub(crate) fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
     let Ok(authority) = host.to_str().unwrap_or_default().parse::<http::uri::Authority>() else {
         return bad("the `host` header is no host");
     };
-    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = name.eq_ignore_ascii_case("localhost")
-        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    // The parser takes any text behind a colon, and a user that no client sends.
+    let rest = authority.as_str().strip_prefix(authority.host());
+    if !rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port)) {
+        return bad("the `host` header is a host, and a port of 0 to 65535 if there is one");
+    }
+    let host = authority.host();
+    let is_loopback = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback()),
+        None => {
+            host.eq_ignore_ascii_case("localhost")
+                || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+        }
+    };
     if is_loopback {
         Ok(())
     } else {
         Err(Problem::new(Code::ForeignHost, "this host answers to `localhost` and loopback addresses only"))
     }
+}
+
+/// Whether a text is the number of a port. The URI's grammar allows none behind the colon.
+fn is_port(text: &str) -> bool {
+    text.is_empty() || text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
 /// Rejects cross-site browser requests (CSRF); CORS does not stop simple requests, and they carry a loopback `Host`. A
@@ -111,7 +128,9 @@ mod tests {
         }
         assert_eq!(check(&[]), Some(400));
         assert_eq!(check(&["localhost", "localhost"]), Some(400));
-        assert_eq!(check(&["a b"]), Some(400));
+        for malformed in ["a b", "localhost:port", "localhost:65536", "localhost:8080x", "user@localhost"] {
+            assert_eq!(check(&[malformed]), Some(400), "{malformed}");
+        }
         for foreign in ["evil.example", "localhost.evil.example", "10.0.0.1"] {
             assert_eq!(check(&[foreign]), Some(421), "{foreign}");
         }

@@ -38,7 +38,12 @@ pub enum Target {
 
 /// Returns the detail of a refusal. A client's fault is a status of 400 to 499.
 fn refusal(problem: &Problem) -> String {
-    assert!(problem.status.is_client_error(), "{} is answered to what a client sent: {}", problem.status, problem.detail);
+    assert!(
+        problem.status.is_client_error(),
+        "{} is answered to what a client sent: {}",
+        problem.status,
+        problem.detail
+    );
     problem.detail.clone()
 }
 

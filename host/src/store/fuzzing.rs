@@ -12,7 +12,8 @@ pub use super::journal::fuzzing::{KINDS, kind_of, reread};
 pub fn rows(data: &Path) -> Result<Vec<(&'static str, Vec<u8>, Vec<u8>)>, String> {
     let mut rows = Vec::new();
     for table in Table::ALL {
-        let found = peek(&data.join(DATABASE_FILE), table).map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
+        let found =
+            peek(&data.join(DATABASE_FILE), table).map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
         rows.extend(found.into_iter().map(|(key, value)| (table.name(), key, value)));
     }
     Ok(rows)

@@ -33,10 +33,10 @@ mod error;
 mod file;
 mod files;
 mod format;
-#[cfg(feature = "fuzzing")]
-pub mod fuzzing;
 #[cfg(test)]
 mod full_disk_tests;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod journal;
 mod key_value;
 mod lock;

@@ -7,6 +7,7 @@
 //! `ModelDir::json` for the files.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -14,6 +15,7 @@ use serde::Deserialize;
 
 use super::model_dir::{CONFIG, ConfigError, ModelDir};
 use super::onnx;
+use super::panic_message::panic_message;
 use crate::tokenizer::{Table, Tokenizer, TokenizerError};
 use crate::wire::{LABEL_BYTES_MAX, LABELS_MAX, Manifest, ServingSettings};
 
@@ -31,6 +33,8 @@ pub(super) enum ManifestError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    #[error("`tokenizer.json` cannot be used: the tokenizer library stopped with `{reason}`; save the tokenizer anew")]
+    Panicked { reason: String },
 }
 
 /// The keys of `config.json` for labels.
@@ -70,9 +74,15 @@ pub(super) fn read(dir: &Path) -> Result<Manifest, ManifestError> {
         return Ok(Manifest { serving, ..Manifest::default() });
     }
     let LabelsJson { id2label, problem_type } = model.json(CONFIG)?;
-    let table = Table::read(dir)?;
-    // So that a table which makes no tokenizer is refused here, by its file's name.
-    Tokenizer::new(table.clone())?;
+    let read_table = || {
+        let table = Table::read(dir)?;
+        // So that a table which makes no tokenizer is refused here, by its file's name.
+        Tokenizer::new(table.clone())?;
+        Ok::<_, TokenizerError>(table)
+    };
+    // The library panics on some files. Nothing that the closure could leave half done outlives it.
+    let table = catch_unwind(AssertUnwindSafe(read_table))
+        .map_err(|panic| ManifestError::Panicked { reason: panic_message(panic.as_ref()) })??;
     Ok(Manifest {
         tokenizer: Some(table),
         labels: labels(&model, id2label.unwrap_or_default())?,

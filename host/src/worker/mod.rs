@@ -22,6 +22,7 @@ pub(crate) mod model_dir;
 mod models;
 pub mod onnx;
 mod ops;
+mod panic_message;
 mod pooling;
 pub(crate) mod probe;
 mod timing;

@@ -110,7 +110,13 @@ fn open(row: &[u8]) -> Result<(), String> {
 
 /// Keys of rows and values of the index, which a damaged file may give in any form.
 fn keys(key: &[u8]) -> Result<(), String> {
-    let _ = (key::chunk_first(key), key::segment_number(key), key::expiring_kind(key), key::digest_of(key), key::id_of(key));
+    let _ = (
+        key::chunk_first(key),
+        key::segment_number(key),
+        key::expiring_kind(key),
+        key::digest_of(key),
+        key::id_of(key),
+    );
     let _ = (read_keyed(key.to_vec()).is_ok(), super::records::read_open_app(key.to_vec()), chunk::len(key).is_ok());
     let after = key::after(key);
     assert!(after.is_empty() || after.as_slice() > key, "the end of a range lies before its start");

@@ -20,7 +20,6 @@
 mod batching;
 mod file;
 mod inputs;
-mod panic_message;
 mod plans;
 #[cfg(test)]
 mod tests;
@@ -37,8 +36,8 @@ use tract_onnx::prelude::{IntoTensor as _, Tensor as Value};
 
 use self::batching::{Batching, Trust, pieces};
 use self::file::{Port, read};
-use self::panic_message::panic_message;
 use self::plans::{Plan, Plans};
+use super::panic_message::panic_message;
 use crate::wire::{BODY_BYTES_MAX, Signature, Tensor};
 
 pub(crate) use self::file::FileError;

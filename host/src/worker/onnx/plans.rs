@@ -11,8 +11,8 @@ use tract_onnx::prelude::{
 use tract_onnx::tract_hir::ops::unimpl::UnimplementedOp;
 
 use super::file::{Dim, Port};
-use super::panic_message::panic_message;
 use super::values;
+use crate::worker::panic_message::panic_message;
 
 /// Plans of one model for single shapes; the least recently used one is dropped.
 pub(crate) const PLANS_MAX: usize = 8;
