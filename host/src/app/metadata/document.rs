@@ -56,7 +56,10 @@ impl Metadata {
             return Err(MetadataError::Newer { found: head.format });
         }
         if let Some(reason) = head.errors.into_iter().next() {
-            return Err(MetadataError::App { reason });
+            return Err(match reason.chars().any(char::is_alphanumeric) {
+                true => MetadataError::App { reason },
+                false => MetadataError::UnnamedError,
+            });
         }
         let metadata: Metadata = serde_json::from_slice(json).map_err(MetadataError::Shape)?;
         for (i, function) in metadata.functions.iter().enumerate() {
@@ -223,6 +226,8 @@ mod tests {
             br#"{"format":1,"errors":["two functions are named `f`"],"app":{"name":"a"},"functions":[]}"#,
         );
         assert_eq!(wrong.unwrap_err().to_string(), "two functions are named `f`");
+        let unnamed = Metadata::parse(br#"{"format":1,"errors":[" "],"app":{"name":"a"},"functions":[]}"#);
+        assert!(matches!(unnamed, Err(MetadataError::UnnamedError)), "{unnamed:?}");
     }
 
     #[test]

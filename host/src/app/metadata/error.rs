@@ -28,6 +28,8 @@ pub enum MetadataError {
     Shape(#[source] serde_json::Error),
     #[error("{reason}")]
     App { reason: String },
+    #[error("the metadata lists an error of the app without a word about it; build it again with this host's SDK")]
+    UnnamedError,
     #[error("two functions are named `{name}`")]
     Duplicate { name: FunctionName },
     #[error("the web functions `{one}` and `{other}` answer the same requests, `{route}`; change one of the routes")]
