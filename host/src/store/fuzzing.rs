@@ -8,8 +8,11 @@ use super::table::Table;
 
 pub use super::journal::fuzzing::{KINDS, kind_of, reread};
 
+/// Name of a table, key and value.
+pub type Row = (&'static str, Vec<u8>, Vec<u8>);
+
 /// Returns the rows of a data directory, by the names of their tables, and changes nothing.
-pub fn rows(data: &Path) -> Result<Vec<(&'static str, Vec<u8>, Vec<u8>)>, String> {
+pub fn rows(data: &Path) -> Result<Vec<Row>, String> {
     let mut rows = Vec::new();
     for table in Table::ALL {
         let found =
