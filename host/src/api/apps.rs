@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::capabilities::Capability;
-use crate::app::metadata::Metadata;
+use crate::app::metadata::{FunctionInfo, Metadata};
 use crate::ids::{AppName, FunctionName, Version};
 
 /// An app of a host.
@@ -72,6 +72,18 @@ pub(crate) struct AppDescription {
     /// Capabilities that its functions declare.
     pub capabilities: Vec<Capability>,
     pub metadata: Metadata,
+}
+
+/// Description of one function of a live app.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct FunctionDescription {
+    pub app: AppName,
+    /// Version of the app that is live.
+    pub version: Version,
+    /// Method and path: `POST /hello/greet`.
+    pub route: String,
+    /// The function's entry of the metadata: parameters, schemas of its input and output, attributes.
+    pub function: FunctionInfo,
 }
 
 /// Kept deployments of an app, newest first.

@@ -30,7 +30,7 @@ pub(crate) const ADDRESS_HEADER: &str = "bireme-address";
 
 pub(crate) use apps::{
     App, AppDescription, AppFunction, AppHistory, AppList, AppState, AppStopped, Deployment, DeploymentAction,
-    DeploymentRecord, DeploymentWarning, DeploymentWarningKind,
+    DeploymentRecord, DeploymentWarning, DeploymentWarningKind, FunctionDescription,
 };
 pub(crate) use batches::{Batch, BatchCut, BatchList, BatchOutcome, BatchTotals, ModelTotals};
 pub(crate) use calls::{Call, CallKind, CallList, CallOrMap, CallState, FailedAttempt, LiveCall};

@@ -11,6 +11,7 @@ pub(crate) enum Operation {
     ListApps,
     DeployApp,
     DescribeApp,
+    DescribeFunction,
     StopApp,
     ListDeployments,
     RollBackApp,

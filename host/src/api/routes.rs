@@ -8,7 +8,7 @@ use super::operation::Operation;
 use super::route::{Content, Parameter, ParameterKind, ParameterPlace, Response, Route, Scope, first_segment};
 use super::{
     AppDescription, AppHistory, AppList, AppStopped, BatchList, BucketList, Call, CallList, Deployment, DeviceReport,
-    Event, InputsAccepted, KeyList, LogStreamLine, Map, MapInput, MapOutcome, MapRetried, MapStreamLine, RunStarted,
+    Event, FunctionDescription, InputsAccepted, KeyList, LogStreamLine, Map, MapInput, MapOutcome, MapRetried, MapStreamLine, RunStarted,
     Schedule, ScheduleList, ValueChanged,
 };
 use crate::codes::Code;
@@ -105,6 +105,15 @@ fn apps() -> Vec<Route> {
         .with(&[APP])
         .json::<AppDescription>()
         .fails(&[Code::UnknownApp]),
+        get(
+            DescribeFunction,
+            "/api/v1/apps/{app}/functions/{function}",
+            Scope::Read,
+            "Description of one function: parameters, schemas, attributes",
+        )
+        .with(&[APP, FUNCTION])
+        .json::<FunctionDescription>()
+        .fails(&[Code::UnknownApp, Code::UnknownFunction]),
         delete(StopApp, "/api/v1/apps/{app}", Scope::Deploy, "Stop an app; its versions and data stay")
             .with(&[APP])
             .json::<AppStopped>()

@@ -101,6 +101,22 @@ impl Apps {
         })
     }
 
+    pub(crate) fn describe_function(&self, app: &str, name: &str) -> Result<api::FunctionDescription, Problem> {
+        let program = self.dispatcher.program(app).ok_or_else(|| self.not_deployed(app))?;
+        let mut functions = program.metadata().functions.iter();
+        let Some(function) = functions.find(|function| function.name.as_str() == name) else {
+            // Its error has the nearest name.
+            find_function(&program, name)?;
+            return Err(Problem::not_found(format!("`{app}` does not describe `{name}`")));
+        };
+        Ok(api::FunctionDescription {
+            app: program.name().clone(),
+            version: program.version().clone(),
+            route: function.endpoint("", program.name()),
+            function: function.clone(),
+        })
+    }
+
     /// Returns the name of an app that is deployed, stopped or failed: its data stays.
     pub(crate) fn known(&self, app: &str) -> Result<AppName, Problem> {
         let is_kept = || self.deployments.as_ref().is_some_and(|deployments| deployments.state(app).is_some());

@@ -151,6 +151,9 @@ impl Routes {
             Operation::ListAppsAtRoot | Operation::ListApps => Ok(json_response(&apps.list())),
             Operation::DeployApp => apps.deploy(matched, request).await,
             Operation::DescribeApp => Ok(json_response(&apps.describe(matched.path("app"))?)),
+            Operation::DescribeFunction => {
+                Ok(json_response(&apps.describe_function(matched.path("app"), matched.path("function"))?))
+            }
             Operation::StopApp => apps.stop(matched.path("app")).await,
             Operation::ListDeployments => apps.history(matched.path("app")),
             Operation::RollBackApp => apps.rollback(matched).await,

@@ -70,6 +70,26 @@ fn an_unknown_app_or_function_is_404_with_the_nearest() {
     check_problem(&server.post("/zebra/add", GOOD), 404, "unknown-app", "deployed: hello");
     check_problem(&server.post("/hello/ad", GOOD), 404, "unknown-function", "did you mean `add`?");
     check_problem(&server.post("/hello/zebra", GOOD), 404, "unknown-function", "it has add, count");
+    let describe = |path: &str| server.get(&format!("/api/v1/apps/{path}"));
+    check_problem(&describe("helo/functions/add"), 404, "unknown-app", "did you mean `hello`?");
+    check_problem(&describe("hello/functions/ad"), 404, "unknown-function", "did you mean `add`?");
+}
+
+#[test]
+fn a_function_is_described_by_itself_as_within_its_app() {
+    let server = Server::start(&[Guest::Hello, Guest::Hostile]);
+    let described = server.get("/api/v1/apps/hello/functions/add").json();
+    assert_eq!((&described["app"], &described["route"]), (&json!("hello"), &json!("POST /hello/add")));
+    let app = server.get("/api/v1/apps/hello").json();
+    assert_eq!(described["version"], app["version"]);
+    let functions = app["metadata"]["functions"].as_array().unwrap();
+    assert_eq!(Some(&described["function"]), functions.iter().find(|function| function["name"] == "add"));
+    // A web function, too, which has a route of its own and cannot be called by its name.
+    let app = server.get("/api/v1/apps/hostile").json();
+    let functions = app["metadata"]["functions"].as_array().unwrap();
+    let web = functions.iter().find(|function| !function["attributes"]["route"].is_null()).unwrap();
+    let path = format!("/api/v1/apps/hostile/functions/{}", web["name"].as_str().unwrap());
+    assert_eq!(server.get(&path).json()["function"], *web);
 }
 
 #[test]

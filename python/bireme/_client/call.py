@@ -105,7 +105,7 @@ class FunctionCall(Generic[R]):
     def _its_signature(self) -> Signature:
         if self._signature is None:
             app, _, name = self.status().function.partition("::")
-            self._signature = Signature(name, self.host.function(app, name, is_fresh=False))
+            self._signature = Signature(name, self.host.function(app, name))
         return self._signature
 
     def __repr__(self) -> str:

@@ -42,13 +42,20 @@ class Answer:
 
 
 class _Connection:
-    __slots__ = ("address", "idle_since", "parser", "socket")
+    __slots__ = ("_timeout", "address", "idle_since", "parser", "socket")
 
     def __init__(self, address: Address, timeout: float | None) -> None:
         self.address = address
-        self.socket = _connect(address, CONNECT_SECONDS if timeout is None else min(CONNECT_SECONDS, timeout))
+        self._timeout: float | None = CONNECT_SECONDS if timeout is None else min(CONNECT_SECONDS, timeout)
+        self.socket = _connect(address, self._timeout)
         self.parser = Parser()
         self.idle_since = 0.0
+
+    def set_timeout(self, timeout: float | None) -> None:
+        """Sets the longest wait of the next send or receive. Each change is a system call."""
+        if timeout != self._timeout:
+            self._timeout = timeout
+            self.socket.settimeout(timeout)
 
     def is_open(self) -> bool:
         """Whether an idle connection can be used: nothing has come on it, its end neither."""
@@ -74,7 +81,7 @@ class _Connection:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            self.socket.settimeout(left)
+            self.set_timeout(left)
         data = self.socket.recv(_RECEIVE_BYTES)
         if data:
             self.parser.feed(data)
@@ -162,7 +169,7 @@ class Transport:
             connection, is_new = self._take(timeout)
             try:
                 connection.parser.begin()
-                connection.socket.settimeout(timeout)
+                connection.set_timeout(timeout)
                 try:
                     connection.send(head, body)
                 except (BrokenPipeError, ConnectionResetError):

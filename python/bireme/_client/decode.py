@@ -27,7 +27,21 @@ _NAME_LEN_MAX = 128
 
 def decoder_of(schema: Any) -> Optional[Decoder]:
     """Returns the decoder of an output; none where JSON's own values are right."""
-    return _Builder(schema).build(schema, None, 0) if is_object(schema) else None
+    if not is_object(schema):
+        return None
+    decoder = _Builder(schema).build(schema, None, 0)
+    return None if decoder is None else _bounded(decoder)
+
+
+def _bounded(decoder: Decoder) -> Decoder:
+    def decode(value: Any) -> Any:
+        try:
+            return decoder(value)
+        except RecursionError:
+            # A type that is nothing but itself, or a value that is nested as deep.
+            return value
+
+    return decode
 
 
 def is_bytes(schema: Any) -> bool:
@@ -94,7 +108,7 @@ class _Builder:
         title: Any = schema.get("title") or name
         if members:
             decoders = {key: self.build(part, None, depth + 1) for key, part in members.items()}
-            if isinstance(title, str) and _is_name(title) and all(_is_name(key) for key in members):
+            if isinstance(title, str) and is_name(title) and all(is_name(key) for key in members):
                 return _record_decoder(record(title, tuple(members)), decoders)
             return _members_decoder({key: one for key, one in decoders.items() if one is not None})
         value_decoder = self.build(schema.get("additionalProperties"), None, depth + 1)
@@ -150,7 +164,8 @@ def _restore(name: str, fields: tuple[str, ...], values: tuple[Any, ...]) -> Any
     return record(name, fields)(*values)
 
 
-def _is_name(text: str) -> bool:
+def is_name(text: str) -> bool:
+    """Whether it can be the name of a field or a parameter."""
     is_plain = text.isidentifier() and not keyword.iskeyword(text) and len(text) <= _NAME_LEN_MAX
     return is_plain and not text.startswith("__")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn, Optional
 from urllib.parse import quote
 
-from .._shapes import array_of, is_array, is_object, object_of
+from .._shapes import array_of, is_object, object_of
 from ..errors import BadAnswer, NotFound, error_of
 from . import address
 from .connection import Answer, Stream, Transport
@@ -27,7 +27,6 @@ class Host:
     def __init__(self, url: str | None = None, token: str | None = None) -> None:
         self.address = address.find(url, token)
         self.transport = Transport(self.address)
-        self._apps: dict[str, dict[str, Any]] = {}
 
     @property
     def url(self) -> str:
@@ -79,23 +78,13 @@ class Host:
             call_id=answer.headers.get("bireme-call"),
         )
 
-    def app(self, name: str, *, is_fresh: bool = True) -> dict[str, Any]:
-        """Returns the description of a live app."""
-        if not is_fresh and name in self._apps:
-            return self._apps[name]
-        described = self.document("GET", f"/api/v1/apps/{segment(name)}")
-        self._apps[name] = described
-        return described
-
-    def function(self, app: str, name: str, *, is_fresh: bool = True) -> dict[str, Any]:
-        """Returns a function's part of the metadata of its app."""
-        functions = functions_of(self.app(app, is_fresh=is_fresh))
-        for function in functions:
-            if function.get("name") == name:
-                return function
-        names = [str(function.get("name")) for function in functions]
-        hint = f"it has {', '.join(names)}" if names else "it has no functions"
-        raise NotFound(f"`{app}` has no function `{name}`", code="unknown-function", hint=hint, status=404)
+    def function(self, app: str, name: str) -> dict[str, Any]:
+        """Returns a function's entry in the metadata of its live app."""
+        path = f"/api/v1/apps/{segment(app)}/functions/{segment(name)}"
+        function: Any = self.document("GET", path).get("function")
+        if not is_object(function):
+            raise BadAnswer("the description of the function has no entry of it")
+        return function
 
     def apps(self) -> dict[str, list[str]]:
         """Lists the live apps of the host with the names of their functions."""
@@ -109,14 +98,6 @@ class Host:
     def close(self) -> None:
         """Closes idle connections; the next request opens another."""
         self.transport.close()
-
-
-def functions_of(described: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns the functions of an app's description."""
-    functions: Any = object_of(described.get("metadata")).get("functions")
-    if not is_array(functions):
-        raise BadAnswer("the description of the app has no functions")
-    return [one for one in functions if is_object(one)]
 
 
 def segment(name: str) -> str:

@@ -68,7 +68,8 @@ def dumps(value: Any) -> bytes:
 def loads(data: bytes) -> Any:
     """Reads an answer."""
     try:
-        return json.loads(data)
+        # Decoded here: for bytes, `json` looks for other encodings first.
+        return json.loads(data.decode())
     except RecursionError:
         raise BadAnswer("the answer's JSON is nested too deep") from None
     except ValueError as error:

@@ -113,6 +113,9 @@ class MapRun(Iterator[R], Generic[R]):
             _add_note(interrupt, f"map {self.id} goes on at {self.map.host.url}; {self._how_to_resume()}")
             raise
         except Error as error:
+            if self._results.is_stopped:
+                self.close()
+                raise
             self._leave()
             error.hint = error.hint or self._how_to_resume()
             raise self._upload.error or error from None

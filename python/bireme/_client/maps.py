@@ -173,7 +173,7 @@ class Map(Generic[R]):
         """Returns the signature of the function that it calls."""
         if self._signature is None:
             app, _, name = self.status().function.partition("::")
-            self._signature = Signature(name, self.host.function(app, name, is_fresh=False))
+            self._signature = Signature(name, self.host.function(app, name))
         return self._signature
 
     def __repr__(self) -> str:

@@ -40,11 +40,12 @@ class Results:
         self.count = 0
         self.summary: dict[str, Any] | None = None
         self._stream: Stream | None = None
-        self._is_stopped = False
+        #: Whether `stop` was called.
+        self.is_stopped = False
 
     def stop(self) -> None:
         """Ends a wait for outcomes in another thread, which then raises."""
-        self._is_stopped = True
+        self.is_stopped = True
         stream = self._stream
         if stream is not None:
             stream.close()
@@ -59,7 +60,7 @@ class Results:
             try:
                 with self._host.stream(f"/api/v1/maps/{self._map_id}/results?from={self._next}&order={order}{flag}") as body:
                     self._stream = body
-                    if self._is_stopped:
+                    if self.is_stopped:
                         return
                     pending = b""
                     for part in body:
@@ -80,7 +81,7 @@ class Results:
                 error.map_id = error.map_id or self._map_id
                 if self.summary is not None:
                     return
-                if self._is_stopped:
+                if self.is_stopped:
                     raise
                 if self.count > count:
                     patience.renew()

@@ -9,7 +9,7 @@ from typing import Any, Union
 
 from .._shapes import array_of, is_array, is_object, object_of
 from ..errors import BadAnswer
-from .decode import decoder_of, is_bytes
+from .decode import decoder_of, is_bytes, is_name
 from .jsontext import JSON, dumps, loads
 
 #: Arguments of one call: by position, or by name.
@@ -137,12 +137,12 @@ class Signature:
     def inspected(self) -> inspect.Signature:
         """Returns it for `inspect.signature`, editors and notebooks."""
         if self.takes_bytes:
-            first = self.names[0] if self.names else "data"
+            first = self.names[0] if self.names and is_name(self.names[0]) else "data"
             parameters = [inspect.Parameter(first, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=bytes)]
         elif self._is_bare:
             parameters = [inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY, annotation=Any)]
         else:
-            parameters = [self._parameter(name) for name in self.names if name.isidentifier()]
+            parameters = [self._parameter(name) for name in self.names if is_name(name)]
             # One with a default may stand before one without, which Python does not have: from there on, by name.
             parameters = _ordered(parameters)
         returned: Any = bytes if self.returns_bytes else type_text(self.output)

@@ -20,15 +20,15 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def hello(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def hello() -> Path:
     """Component of `examples/hello`."""
-    return build("examples/hello", tmp_path_factory.mktemp("build"))
+    return build("examples/hello")
 
 
 @pytest.fixture(scope="session")
-def authored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def authored() -> Path:
     """Component with one function for each thing that an author can use."""
-    return build("host/tests/guests/authored", tmp_path_factory.mktemp("build"))
+    return build("host/tests/guests/authored")
 
 
 @pytest.fixture(scope="session")

@@ -30,8 +30,10 @@ def command(*arguments: str, data: Path) -> str:
     return done.stdout
 
 
-def build(app: str, data: Path) -> Path:
-    """Builds an app of the repository; returns its component."""
+def build(app: str) -> Path:
+    """Builds an app of the repository, with what earlier runs compiled; returns its component."""
+    data = REPOSITORY / "target/python-builds"
+    data.mkdir(parents=True, exist_ok=True)
     text = command("build", str(REPOSITORY / app), data=data)
     found = re.search(r"^(/.*\.bireme\.wasm)", text, re.MULTILINE)
     assert found, text

@@ -86,7 +86,7 @@ def test_a_failed_function_is_an_error_with_its_words(host: bireme.Host) -> None
 def test_what_is_not_there_is_named_with_what_is(host: bireme.Host) -> None:
     with pytest.raises(bireme.NotFound) as raised:
         Function.lookup("hello", "gret")
-    assert raised.value.code == "unknown-function" and "greet" in str(raised.value.hint)
+    assert raised.value.code == "unknown-function" and "did you mean `greet`?" in str(raised.value)
     with pytest.raises(bireme.NotFound) as raised:
         Function.lookup("nothing", "f")
     assert raised.value.code == "unknown-app" and "bireme deploy" in str(raised.value.hint)

@@ -48,7 +48,7 @@ def test_a_broken_answer_is_a_typed_error(case: str) -> None:
     with FakeHost(raw(BROKEN[case])) as fake:
         host = bireme.Host(fake.url, "t" * 16)
         function = bireme.Function(host, "app", "f", FUNCTION)
-        for request in (lambda: function(1), lambda: asyncio.run(function.aremote(1)), lambda: host.app("app")):
+        for request in (lambda: function(1), lambda: asyncio.run(function.aremote(1)), lambda: host.apps()):
             with pytest.raises(bireme.Error) as raised:
                 request()
             assert isinstance(raised.value, (bireme.BadAnswer, bireme.HostUnreachable)), repr(raised.value)
@@ -129,7 +129,7 @@ def test_a_host_that_is_not_there_is_named_with_the_next_step(tmp_path: Path) ->
     for address, place in [(url, url), (f"unix:{tmp_path}/control.sock", "control.sock")]:
         host = bireme.Host(address)
         function = bireme.Function(host, "app", "f", FUNCTION)
-        for call in (lambda: function(1), lambda: asyncio.run(function.aremote(1)), lambda: host.app("app")):
+        for call in (lambda: function(1), lambda: asyncio.run(function.aremote(1)), lambda: host.apps()):
             with pytest.raises(bireme.HostUnreachable) as raised:
                 call()
             error = raised.value
@@ -163,13 +163,12 @@ def test_a_call_that_may_have_run_is_not_sent_again() -> None:
         seen.append(head)
         if len(seen) == 2:
             return False
-        connection.sendall(response(json.dumps({"metadata": {"functions": []}}).encode()))
+        connection.sendall(response(b'{"apps":[]}'))
         return True
 
     with FakeHost(flaky) as fake:
         host = bireme.Host(fake.url)
-        host.app("app")
-        assert host.app("app") == {"metadata": {"functions": []}} and len(seen) == 3
+        assert host.apps() == host.apps() == {} and len(seen) == 3
 
 
 def test_a_refusal_before_the_whole_body_is_read() -> None:
