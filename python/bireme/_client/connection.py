@@ -170,14 +170,15 @@ class Transport:
             try:
                 connection.parser.begin()
                 connection.set_timeout(timeout)
+                is_sent = True
                 try:
                     connection.send(head, body)
                 except (BrokenPipeError, ConnectionResetError):
-                    # A host that refuses a body may answer and close before it is sent; its answer says why.
-                    if is_new and body:
-                        return connection, connection.head(deadline)
-                    raise
-                return connection, connection.head(deadline)
+                    # A host that refuses a body may answer and close before all of it is sent; its answer says why.
+                    is_sent = False
+                answer = connection.head(deadline)
+                connection.parser.is_kept &= is_sent
+                return connection, answer
             except BaseException as error:
                 connection.close()
                 has_begun = connection.parser.has_begun

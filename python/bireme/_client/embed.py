@@ -17,6 +17,14 @@ from .jsontext import JSON, document, dumps
 #: Texts of one request, and their characters.
 _TEXTS_MAX: Final = 512
 _CHARS_MAX: Final = 1 << 20
+_CODES: Final = {
+    400: "invalid-input",
+    404: "unknown-model",
+    413: "input-too-large",
+    502: "device-lost",
+    503: "overloaded",
+    504: "timeout",
+}
 
 
 def embed(
@@ -78,7 +86,11 @@ def openai_error(host: Host, status: int, data: bytes, answer: Any) -> Exception
         described: Any = document(data).get("error")
     except BadAnswer:
         described = None
-    return error_of(described, status=status) if is_object(described) else host.error(answer)
+    if not is_object(described):
+        return host.error(answer)
+    # The codes are OpenAI's; the status says which of this host's it is.
+    code = _CODES.get(status, "unavailable")
+    return error_of({**described, "code": code}, status=status)
 
 
 def _vectors(rows: list[bytes]) -> Any:

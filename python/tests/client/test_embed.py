@@ -21,7 +21,7 @@ from running import Running, command
 def model(running: Running, tmp_path_factory: pytest.TempPathFactory) -> str:
     directory = tmp_path_factory.mktemp("model") / "tiny"
     tiny_model.write(directory)
-    command("models", "add", str(directory), "--name", "tiny", data=running.data)
+    command("models", "add", "tiny", str(directory), data=running.data)
     return "tiny"
 
 
