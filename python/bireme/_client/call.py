@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, Optional, TypeVar, cast
 
 from ..errors import BadAnswer, Cancelled, HostUnreachable, Overloaded, Timeout
-from . import aio
 from .connection import Answer
 from .host import Host, default_host, segment
 from .jsontext import document
@@ -75,6 +74,8 @@ class FunctionCall(Generic[R]):
     async def aget(self, timeout: float | None = None) -> R:
         """Is `get` for `asyncio`."""
         import asyncio
+
+        from . import aio
 
         if self._signature is None:
             self._signature = await asyncio.to_thread(self._its_signature)

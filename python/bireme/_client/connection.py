@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import ssl
 import time
 import weakref
 from collections.abc import Iterator, Mapping
@@ -306,6 +305,8 @@ def _connect(address: Address, timeout: float) -> socket.socket:
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
             if address.kind == "tls":
+                import ssl
+
                 return ssl.create_default_context().wrap_socket(plain, server_hostname=address.host)
         except BaseException:
             plain.close()

@@ -7,7 +7,6 @@ import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from typing import Any, Generic, Literal, Optional, TypeVar, Union, cast
 
-from . import aio
 from .call import FunctionCall
 from .host import Host, default_host, segment
 from .map_run import MapRun
@@ -88,6 +87,8 @@ class Function(Generic[R]):
     async def aremote(self, *args: Any, **kwargs: Any) -> R:
         """Is `remote` for `asyncio`: thousands may wait at a time."""
         body, content_type = self._signature.body(args, kwargs)
+        from . import aio
+
         answer = await aio.request(
             self.host.transport, "POST", self._path, body, {"content-type": content_type}, timeout=self._timeout
         )
@@ -109,6 +110,8 @@ class Function(Generic[R]):
         """Is `spawn` for `asyncio`."""
         body, content_type = self._signature.body(args, kwargs)
         target, headers = self._spawning("calls", content_type, idempotency_key)
+        from . import aio
+
         answer = await aio.document(self.host, "POST", target, body, headers)
         return FunctionCall(self.host, str(answer.get("id")), self._signature)
 

@@ -117,8 +117,7 @@ class MapRun(Iterator[R], Generic[R]):
                 self.close()
                 raise
             self._leave()
-            error.hint = error.hint or self._how_to_resume()
-            raise self._upload.error or error from None
+            raise self._with_place(self._upload.error or error) from None
         except BaseException:
             self._leave()
             raise
@@ -135,7 +134,7 @@ class MapRun(Iterator[R], Generic[R]):
         upload_error = self._upload.error
         if upload_error is not None:
             self._leave()
-            raise upload_error
+            raise self._with_place(upload_error)
         missing = self._results.missing()
         self._leave()
         if not missing:
@@ -143,6 +142,14 @@ class MapRun(Iterator[R], Generic[R]):
         rows: list[Row] = [(index, {"index": index}) for index in missing]
         rows.reverse()
         self._rows = rows
+
+    def _with_place(self, error: BaseException) -> BaseException:
+        """Adds the map to an error that ends the loop, and how to go on after a host that is away."""
+        if isinstance(error, Error):
+            error.map_id = self.id
+            if error.code in ("no-host", "unavailable"):
+                error.hint = self._how_to_resume()
+        return error
 
     def _how_to_resume(self) -> str:
         return f"`bireme.Map.from_id({self.id!r})` has its results, and `.resume(inputs)` sends the rest"

@@ -18,18 +18,6 @@ Arguments = Union[tuple[Any, ...], Mapping[str, Any]]
 OCTETS = "application/octet-stream"
 
 
-class Bytes(bytes):
-    """Bytes with a media type of their own, as a function takes and returns them."""
-
-    content_type: str
-
-    def __new__(cls, data: bytes = b"", content_type: str = OCTETS) -> Bytes:
-        """Makes them of `data`."""
-        self = super().__new__(cls, data)
-        self.content_type = content_type
-        return self
-
-
 class Signature:
     """Parameters and result of one function, by the metadata of its app."""
 
@@ -117,7 +105,7 @@ class Signature:
     def output_of(self, data: bytes, content_type: str) -> Any:
         """Returns the value of an answer."""
         if content_type != JSON and content_type.partition(";")[0].strip().lower() != JSON:
-            return Bytes(data, content_type or OCTETS)
+            return _bytes(data, content_type)
         value = loads(data)
         return value if self._decode is None else self._decode(value)
 
@@ -128,7 +116,7 @@ class Signature:
                 text, kind = value.get("base64"), value.get("content_type")
                 if isinstance(text, str):
                     try:
-                        return Bytes(base64.b64decode(text, validate=True), str(kind or OCTETS))
+                        return _bytes(base64.b64decode(text, validate=True), str(kind or ""))
                     except ValueError:
                         raise BadAnswer("an output is no Base64") from None
             return value
@@ -155,6 +143,13 @@ class Signature:
             default = object_of(schema).get("default")
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         return inspect.Parameter(name, kind, default=default, annotation=type_text(schema))
+
+
+def _bytes(data: bytes, content_type: str) -> bytes:
+    # The type of the SDK, which few programs need: its import takes longer than that of the client.
+    from .._sdk.payload import Bytes
+
+    return Bytes(data, content_type or OCTETS)
 
 
 def _ordered(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:

@@ -40,15 +40,9 @@ def test_several_parameters_come_from_iterables_tuples_or_mappings(host: bireme.
 
 def test_bytes_go_through_maps(host: bireme.Host) -> None:
     reverse = Function.lookup("authored", "reverse")
-    results = list(reverse.map([b"\x00\xff", "text", bireme_bytes(b"<p>", "text/html")]))
+    results = list(reverse.map([b"\x00\xff", "text", bireme.Bytes(b"<p>", "text/html")]))
     assert results == [b"\xff\x00", b"txet", b">p<"]
     assert [result.content_type for result in results[1:]] == ["text/plain; charset=utf-8", "text/html"]
-
-
-def bireme_bytes(data: bytes, content_type: str) -> bytes:
-    from bireme._client.signature import Bytes
-
-    return Bytes(data, content_type)
 
 
 def test_the_first_failure_is_raised_and_cancels_the_map(host: bireme.Host) -> None:
