@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 from .._shapes import is_array, is_object, object_of
+from ..errors import BadAnswer
 
 Decoder = Callable[[Any], Any]
 Schema = Mapping[str, Any]
@@ -31,6 +32,24 @@ def decoder_of(schema: Any) -> Optional[Decoder]:
         return None
     decoder = _Builder(schema).build(schema, None, 0)
     return None if decoder is None else _bounded(decoder)
+
+
+def typed_decoder(hint: Any) -> Decoder:
+    """Returns the decoder of a type that the caller wants, by the codecs of the SDK: what does not fit is an error."""
+    from .._sdk.codec import Misfit, codec_of
+
+    codec = codec_of(hint)
+
+    def decode(value: Any) -> Any:
+        try:
+            return codec.decode(value)
+        except Misfit as error:
+            raise BadAnswer(
+                f"the output does not fit `output=`: {error.text()}",
+                hint="the app may have another version than this program expects; see its schema with `bireme inspect`",
+            ) from None
+
+    return decode
 
 
 def _bounded(decoder: Decoder) -> Decoder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
-from typing import Any, Generic, Literal, Optional, TypeVar, Union, cast
+from typing import Any, Generic, Literal, Optional, TypeVar, Union, cast, overload
 
 from .call import FunctionCall
 from .host import Host, default_host, segment
@@ -16,6 +16,7 @@ from .receipt import Receipt
 from .signature import Arguments, Signature
 
 R = TypeVar("R")
+T = TypeVar("T")
 Priority = Literal["high", "normal", "low"]
 
 
@@ -25,7 +26,7 @@ class Function(Generic[R]):
     Arguments go by position or by name, as the function's schema says; `help`, editors and notebooks show it.
     """
 
-    def __init__(self, host: Host, app: str, name: str, metadata: Mapping[str, Any]) -> None:
+    def __init__(self, host: Host, app: str, name: str, metadata: Mapping[str, Any], output: Any = None) -> None:
         self.host = host
         self.app = app
         self.name = name
@@ -33,7 +34,7 @@ class Function(Generic[R]):
         self.__name__ = name
         self.__qualname__ = f"{app}.{name}"
         self.__doc__ = str(metadata.get("doc") or "")
-        self._signature = Signature(name, metadata)
+        self._signature = Signature(name, metadata, output)
         self._path = f"/{segment(app)}/{segment(name)}"
         self._api = f"/api/v1/apps/{segment(app)}/functions/{segment(name)}"
         self._timeout: Optional[float] = None
@@ -42,11 +43,22 @@ class Function(Generic[R]):
         head = host.transport.head("POST", self._path, {"content-type": "application/json"})
         self._head = head[: -len(b"\r\n")] + b"content-length: "
 
-    @classmethod
-    def lookup(cls, app: str, name: str, *, host: Host | None = None) -> Function[Any]:
-        """Finds a function that is deployed; `NotFound` names those that are."""
+    @overload
+    @staticmethod
+    def lookup(app: str, name: str, *, host: Host | None = None) -> Function[Any]: ...
+    @overload
+    @staticmethod
+    def lookup(app: str, name: str, *, output: type[T], host: Host | None = None) -> Function[T]: ...
+
+    @staticmethod
+    def lookup(app: str, name: str, *, output: Any = None, host: Host | None = None) -> Function[Any]:
+        """Finds a function that is deployed; `NotFound` names those that are.
+
+        Results have the types of its schema. With `output`, a dataclass for example, or `list[Page]`, they have that one,
+        and type checkers know it.
+        """
         host = host or default_host()
-        return cast("Function[Any]", cls(host, app, name, host.function(app, name)))
+        return Function(host, app, name, host.function(app, name), output)
 
     @property
     def __signature__(self) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Union
 
 from .._shapes import array_of, is_array, is_object, object_of
 from ..errors import BadAnswer
-from .decode import decoder_of, is_bytes, is_name
+from .decode import decoder_of, is_bytes, is_name, typed_decoder
 from .jsontext import JSON, dumps, loads
 
 #: Arguments of one call: by position, or by name.
@@ -21,7 +21,7 @@ OCTETS = "application/octet-stream"
 class Signature:
     """Parameters and result of one function, by the metadata of its app."""
 
-    def __init__(self, name: str, function: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, function: Mapping[str, Any], output: Any = None) -> None:
         self.name = name
         self.input: Any = function.get("input")
         self.output: Any = function.get("output")
@@ -35,7 +35,11 @@ class Signature:
         self.returns_bytes = is_bytes(self.output)
         # Functions of other toolchains may tell no parameters; they take one value, or members by name.
         self._is_bare = not self.names and self.properties == {} and schema.get("type") != "object"
-        self._decode = None if self.returns_bytes else decoder_of(self.output)
+        self._decode = None
+        if output is not None:
+            self._decode = typed_decoder(output)
+        elif not self.returns_bytes:
+            self._decode = decoder_of(self.output)
         self._accepted = frozenset(self.names)
         self._needed = tuple(name for name in self.names if name in self.required)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import multiprocessing
 import pickle
@@ -50,6 +51,31 @@ def test_an_object_with_a_name_comes_back_as_a_dataclass(host: bireme.Host) -> N
     assert (identity.app, identity.function, identity.attempt) == ("hello", "whoami", 1)
     assert type(identity).__name__ == "Identity"
     assert pickle.loads(pickle.dumps(identity)) == identity
+
+
+@dataclasses.dataclass
+class Who:
+    app: str
+    function: str
+    version: str
+    call_id: str
+    attempt: int
+    remaining_ms: int
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+
+
+def test_a_result_has_the_type_that_was_asked_for(host: bireme.Host) -> None:
+    who = Function.lookup("hello", "whoami", output=Who)
+    mine = who()
+    assert isinstance(mine, Who) and mine.attempt == 1 and who.spawn().get(20).function == "whoami"
+    points = Function.lookup("hello", "echo", output=list[Point])
+    assert points([{"x": 1}]) == [Point(1)] == points.spawn([Point(1)]).get(20) == next(points.map([[Point(1)]]))
+    with pytest.raises(bireme.BadAnswer, match=r"\$\[0\]\.x: expected an integer"):
+        points([{"x": "one"}])
 
 
 def test_bytes_go_and_come_with_their_media_type(host: bireme.Host) -> None:

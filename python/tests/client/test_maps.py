@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ import pytest
 
 import bireme
 from bireme import Function, Map
+from running import REPOSITORY, Running
 
 
 def _until(condition: object, seconds: float = 10) -> None:
@@ -184,6 +187,34 @@ def test_a_slow_iterable_has_its_first_results_before_its_last_input(host: birem
     assert [next(run) for _ in range(3)] == [0, 1, 4]
     waiting.set()
     assert list(run) == [9]
+
+
+MEMORY = """
+import resource, sys
+import bireme
+bireme.connect(sys.argv[1], sys.argv[2])
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+weigh = bireme.Function.lookup("authored", "weigh")
+list(weigh.map([b"x" * 1000] * 10))
+before = peak()
+assert sum(weigh.map(bytes(200_000) for _ in range(1_000))) == 200_000_000
+texts = bireme.Function.lookup("authored", "text_of")
+assert sum(len(text) for text in texts.map([200_000] * 500)) == 100_000_000
+print(peak() - before)
+"""
+
+
+def test_memory_does_not_grow_with_inputs_and_results(running: Running) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, running.url, running.token],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY / "python",
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    # Of 270 MB of inputs, in Base64, and 100 MB of results.
+    assert int(done.stdout) < 96, f"{done.stdout} MiB"
 
 
 def test_priority_reaches_the_host(host: bireme.Host) -> None:
