@@ -8,8 +8,8 @@ use super::operation::Operation;
 use super::route::{Content, Parameter, ParameterKind, ParameterPlace, Response, Route, Scope, first_segment};
 use super::{
     AppDescription, AppHistory, AppList, AppStopped, BatchList, BucketList, Call, CallList, Deployment, DeviceReport,
-    Event, FunctionDescription, InputsAccepted, KeyList, LogStreamLine, Map, MapInput, MapOutcome, MapRetried, MapStreamLine, RunStarted,
-    Schedule, ScheduleList, ValueChanged,
+    Event, FunctionDescription, InputsAccepted, KeyList, LogStreamLine, Map, MapInput, MapOutcome, MapRetried,
+    MapStreamLine, RunStarted, Schedule, ScheduleList, ValueChanged,
 };
 use crate::codes::Code;
 

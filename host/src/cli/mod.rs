@@ -190,7 +190,7 @@ pub fn main() -> ExitCode {
             return command.run(&global).unwrap_or_else(|exit| exit.report(global.json));
         }
         Command::Sdk(command) => command.run(&global),
-        Command::Python(command) => with_runtime(command.run(&global)),
+        Command::Python(command) => runtime::block_on(command.run(&global)),
         Command::Token(command) => command.run(&global),
         Command::Explain(command) => command.run(&global),
         Command::Completions(command) => command.run(Cli::command()),

@@ -93,7 +93,7 @@ impl Serve {
         if self.apps.is_empty() {
             return Ok(Vec::new());
         }
-        let (runtime, dirs) = (Builder::new_current_thread().build()?, config.directories.builds());
+        let (runtime, dirs) = (Builder::new_current_thread().build()?, config.directories.clone());
         let located = self.apps.iter().map(|path| runtime.block_on(target::locate(path, &dirs)));
         Ok(located.collect())
     }

@@ -20,8 +20,8 @@ use crate::app::{ComponentBytes, DescribedApp};
 use crate::compiler::{Compiler, CompilerConfig};
 use crate::deploy::{CodeError, NativeCode};
 use crate::limits::{PRELOAD_MEMORY_BYTES_MAX, PRELOAD_OUTPUT_BYTES_MAX, PRELOAD_TIMEOUT};
-use crate::spawner::Spawner;
 use crate::sandbox::{EngineConfig, InstrumentedBase, LinkedBase, PreloadLimits, Sandbox, instrument};
+use crate::spawner::Spawner;
 
 /// Name of the base in messages of the compiler.
 const NAME: &str = "python";
@@ -126,7 +126,7 @@ impl Workshop {
         let engine = EngineConfig { instances_max: 1, ..EngineConfig::default() };
         let sandbox = Arc::new(Sandbox::new(&engine)?);
         let cache = ArtifactCache::open(artifacts).map_err(CodeError::from)?;
-        let code = NativeCode::new(sandbox.clone(), cache, Compiler::new(compiler, Spawner::in_process(Path::new(""))));
+        let code = NativeCode::new(sandbox.clone(), cache, Compiler::new(compiler, Spawner::in_process(Path::new("."))));
         Ok(Self { data: data.to_owned(), base, sandbox, code })
     }
 
