@@ -39,7 +39,7 @@ use crate::outbound::{Grants, Outbound, OutboundLimits, OwnListeners};
 use crate::sandbox::{EngineConfig, Program, Sandbox, SandboxError, Services};
 use crate::settings::{OperatorToken, TokenError};
 use crate::storage::{Observer, StorageError};
-use crate::store::{StoreDir, StoreError, engine};
+use crate::store::{StoreDir, engine};
 
 pub use self::confined::ConfineError;
 pub(crate) use self::confined::confine;
@@ -75,15 +75,6 @@ pub enum OpenError {
     /// The log files, or the signal of the file size limit.
     #[error(transparent)]
     Io(#[from] io::Error),
-}
-
-impl OpenError {
-    fn of_store(error: StoreError) -> Self {
-        match error.is_in_use() {
-            true => Self::InUse(error.into()),
-            false => Self::Storage(error.into()),
-        }
-    }
 }
 
 /// A host that cannot resume the durable work in its data directory.
@@ -181,7 +172,10 @@ impl Host {
     pub async fn open(self, settings: ListenSettings) -> Result<OpenHost, OpenError> {
         self.inference.check_device().await?;
         ignore_file_size_signal()?;
-        self.store.open_for_host().map_err(OpenError::of_store)?;
+        self.store.open_for_host().map_err(|error| match error.is_in_use() {
+            true => OpenError::InUse(error.into()),
+            false => OpenError::Storage(error.into()),
+        })?;
         if settings.serves_deployments {
             self.logs.keep_in(&self.config.directories.data)?;
             self.deployments.restore().await?;

@@ -193,7 +193,7 @@ impl AppFile {
         self.with(described)
     }
 
-    /// Returns the app as `describe` does, without saving the metadata: a confined host writes nothing outside its data.
+    /// Returns the app as `describe` does, without saving the metadata: a confined host writes into its data only.
     pub(crate) async fn describe_unsaved(self, host: &Host) -> Result<DescribedApp, Exit> {
         if let Some((_, app)) = self.described() {
             return Ok(app);

@@ -1,4 +1,5 @@
-//! Confinement of processes: a worker or a compiler may compute, and nothing else; a host keeps its files and the network.
+//! Confinement of processes: a worker or a compiler may compute, and nothing else; a host keeps its files and the
+//! network.
 //!
 //! A worker reads untrusted model files with third-party libraries. One that is taken over shall find no network, no
 //! file but those of models, no program to start and no process to signal. Applied before the first thread, since
@@ -13,10 +14,10 @@
 //! A compiler reads hostile components, and no file: its service only what `/proc` says of its forks, each fork
 //! nothing. The forks start and signal nobody.
 //!
-//! A host runs guests, and the code that the compiler made of them. One that is taken over through a hole in wasmtime or
-//! Cranelift keeps its data, the connections that it may make anyway, and what `HostAccess` names: it starts no process
-//! (`spawner` does, for it), opens no other file, signals and traces nobody, makes no socket but of TCP and UDP. One that
-//! runs as root gives up its capabilities but those over files.
+//! A host runs guests, and the code that the compiler made of them. One that is taken over through a hole in wasmtime
+//! or Cranelift keeps its data, the connections that it may make anyway, and the files of `HostAccess`: it starts no
+//! process (`spawner` does, for it), opens no other file, signals and traces nobody, makes no socket but of TCP and
+//! UDP. One that runs as root gives up its capabilities but those over files and low ports.
 //!
 //! Mechanisms that a kernel lacks are left out: this is a second line of defence, and `bireme doctor` names them.
 //! Memory and processes have no limit here: `RLIMIT_NPROC` counts a user's processes and not ours, and a model is as
@@ -54,8 +55,8 @@ const CAPABILITIES: CapabilitySet = CapabilitySet::DAC_OVERRIDE
     .union(CapabilitySet::FOWNER)
     .union(CapabilitySet::NET_BIND_SERVICE);
 
-/// Confines this process as a host, for good; returns the mechanisms that this kernel lacks. Must be called while it has
-/// one thread, since Landlock and capabilities are each thread's own.
+/// Confines this process as a host, for good; returns the mechanisms that this kernel lacks. Must be called while it
+/// has one thread, since Landlock and capabilities are each thread's own.
 pub fn host(access: &HostAccess) -> Vec<&'static str> {
     let mut missing = Vec::new();
     let kept = rustix::thread::capabilities(None).and_then(|sets| {

@@ -58,8 +58,8 @@ fn binds_anything(ip: IpAddr) -> bool {
     nobodys.parse::<IpAddr>().is_ok_and(|nobodys| UdpSocket::bind((nobodys, 0)).is_ok())
 }
 
-/// Whether the kernel's tables have `ip` as this machine's. They are read from `/proc`: a confined host has no socket to
-/// ask the kernel through.
+/// Whether the kernel's tables have `ip` as this machine's. They are read from `/proc`: a confined host has no socket
+/// to ask the kernel through.
 fn is_of_interface(ip: IpAddr) -> bool {
     let listed = match ip {
         IpAddr::V4(ip) => fs::read_to_string("/proc/self/net/fib_trie").map(|table| is_in_trie(&table, ip)),

@@ -52,8 +52,8 @@ impl Default for SystemResolver {
     }
 }
 
-/// Logs, once, that the machine's resolver was set up anew by a file in place of the old one: a confined host has a right
-/// to that one only.
+/// Logs, once, that the machine's resolver was set up anew by a file in place of the old one: a confined host has a
+/// right to that one only.
 fn warn_of_set_up() {
     static ONCE: Once = Once::new();
     let opened = File::open(RESOLV_CONF);

@@ -59,7 +59,7 @@ fn prepare(directories: &Directories) -> Result<(), ConfineError> {
     // Read from files that it will not see.
     tasks::cores();
     ArtifactCache::open(&directories.artifacts).map_err(ServerError::from)?;
-    StoreDir::make(&directories.data).map_err(|error| OpenError::of_store(error))?;
+    StoreDir::make(&directories.data).map_err(|error| OpenError::Storage(error.into()))?;
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directories.models);
     made.map_err(OpenError::from)?;
     if OperatorToken::of_environment().map_err(OpenError::from)?.is_none() {
