@@ -3,12 +3,13 @@
 use anyhow::Result;
 use serde_json::json;
 
+use super::Put;
 use crate::targets::models::SEPARATOR;
 
 const FLOAT: u64 = 1;
 const INT64: u64 = 7;
 
-pub(super) fn write(put: &dyn Fn(&str, &str, &[u8]) -> Result<()>) -> Result<()> {
+pub(super) fn write(put: &Put) -> Result<()> {
     put("onnx", "scores", &scores())?;
     put("onnx", "expand", &expand())?;
     for (name, dtype, size) in [("f32", "F32", 4), ("f16", "F16", 2), ("bf16", "BF16", 2)] {

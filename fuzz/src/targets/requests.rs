@@ -34,7 +34,7 @@ pub(super) fn head(input: &[u8]) -> Result<(), String> {
                 uri.path()
             );
             assert!(query.iter().all(|(name, _)| known.contains(&name.as_str())), "an unknown parameter of {path}");
-            wait = query.into_iter().filter(|(name, _)| name == "wait").map(|(_, value)| value).last();
+            wait = query.into_iter().rfind(|(name, _)| name == "wait").map(|(_, value)| value);
         }
         Target::App => assert!(!host::is_operators(uri.path()), "{} is an app's, and the operator's", uri.path()),
         Target::Refused => {}
