@@ -21,7 +21,7 @@ const ROWS_MAX: usize = 5;
 const BYTES_MAX: usize = 2 << 10;
 
 /// Writer of an input, by its target and its name.
-type Put = dyn Fn(&str, &str, &[u8]) -> Result<()>;
+type Put<'a> = dyn Fn(&str, &str, &[u8]) -> Result<()> + 'a;
 
 /// Writes them below `corpus`, from the fixtures of data directories.
 pub fn write(corpus: &Path, fixtures: &Path) -> Result<()> {
@@ -48,7 +48,7 @@ pub fn write(corpus: &Path, fixtures: &Path) -> Result<()> {
 }
 
 /// Rows of each kind, of each format's data directory.
-fn rows(fixtures: &Path, put: &Put) -> Result<()> {
+fn rows(fixtures: &Path, put: &Put<'_>) -> Result<()> {
     for name in ["data-1", "data-2", "data-3", "states-2", "cut-results-2"] {
         let dir = tempfile::tempdir()?;
         let mut database = Vec::new();
@@ -82,7 +82,7 @@ fn rows(fixtures: &Path, put: &Put) -> Result<()> {
 const KEY: u8 = store::KINDS.len() as u8 - 1;
 
 /// Metadata of the components that the fixtures deployed, and small components.
-fn components(fixtures: &Path, put: &Put) -> Result<()> {
+fn components(fixtures: &Path, put: &Put<'_>) -> Result<()> {
     let mut paths: Vec<_> = fs::read_dir(fixtures.join("apps"))?.collect::<Result<_, _>>()?;
     paths.sort_by_key(std::fs::DirEntry::path);
     let mut metadata = None;

@@ -9,7 +9,7 @@ use crate::targets::models::SEPARATOR;
 const FLOAT: u64 = 1;
 const INT64: u64 = 7;
 
-pub(super) fn write(put: &Put) -> Result<()> {
+pub(super) fn write(put: &Put<'_>) -> Result<()> {
     put("onnx", "scores", &scores())?;
     put("onnx", "expand", &expand())?;
     for (name, dtype, size) in [("f32", "F32", 4), ("f16", "F16", 2), ("bf16", "BF16", 2)] {
