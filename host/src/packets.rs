@@ -13,7 +13,7 @@ use rustix::net::{
 use tokio::net::UnixStream;
 
 /// Descriptors that one packet may carry.
-const FILES_MAX: usize = 2;
+pub(crate) const FILES_MAX: usize = 2;
 
 /// Makes a pair of connected sockets.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::config::CompileLimits;
 use super::message::{self, Order, Reply};
+use crate::packets;
 
 /// Sends `bytes` with `files` copies of a descriptor, and receives them as an order: its time in ms and its memory.
 pub fn order(bytes: &[u8], files: usize) -> io::Result<Option<(u64, u64)>> {
-    let (ours, theirs) = message::pair()?;
-    message::send(ours.as_fd(), bytes, &copies(ours.as_fd(), files))?;
+    let (ours, theirs) = packets::pair()?;
+    packets::send(ours.as_fd(), bytes, &copies(ours.as_fd(), files))?;
     drop(ours);
     Ok(Order::receive(theirs.as_fd())?.map(|Order { limits, .. }| {
         let time_ms = u64::try_from(limits.time_max.as_millis()).unwrap_or(u64::MAX);
@@ -20,7 +21,7 @@ pub fn order(bytes: &[u8], files: usize) -> io::Result<Option<(u64, u64)>> {
 
 /// Returns an order's limits as they arrive.
 pub fn order_again(time_ms: u64, memory_bytes_max: u64) -> io::Result<Option<(u64, u64)>> {
-    let (ours, theirs) = message::pair()?;
+    let (ours, theirs) = packets::pair()?;
     let limits = CompileLimits { time_max: Duration::from_millis(time_ms), memory_bytes_max };
     message::order(ours.as_fd(), limits, ours.as_fd(), ours.as_fd())?;
     Ok(Order::receive(theirs.as_fd())?.map(|Order { limits, .. }| {
@@ -32,8 +33,8 @@ pub fn order_again(time_ms: u64, memory_bytes_max: u64) -> io::Result<Option<(u6
 /// Sends `bytes` with `files` copies of a descriptor, and receives them as a reply: its kind and its text. The reply is
 /// sent once more, and must arrive as it was.
 pub fn reply(bytes: &[u8], files: usize) -> io::Result<Option<(&'static str, String)>> {
-    let (ours, theirs) = message::pair()?;
-    message::send(ours.as_fd(), bytes, &copies(ours.as_fd(), files))?;
+    let (ours, theirs) = packets::pair()?;
+    packets::send(ours.as_fd(), bytes, &copies(ours.as_fd(), files))?;
     let Some(reply) = Reply::receive(theirs.as_fd())? else { return Ok(None) };
     let first = described(&reply);
     reply.send(ours.as_fd())?;
@@ -43,7 +44,7 @@ pub fn reply(bytes: &[u8], files: usize) -> io::Result<Option<(&'static str, Str
 }
 
 fn copies(file: BorrowedFd<'_>, files: usize) -> Vec<BorrowedFd<'_>> {
-    vec![file; files.min(message::FILES_MAX)]
+    vec![file; files.min(packets::FILES_MAX)]
 }
 
 fn described(reply: &Reply) -> (&'static str, String) {

@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn counts_of_all_threads_are_in_the_sum() {
         let counts = Sharded::<Count>::default();
-        thread::scope(|scope| {
+        std::thread::scope(|scope| {
             // More than there are shards, so that some share.
             for _ in 0..2 * SHARDS_MAX {
                 scope.spawn(|| {
