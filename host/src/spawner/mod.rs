@@ -1,8 +1,8 @@
 //! Start of this binary's other processes: workers, readers of models' files, the probe of devices, the compiler.
 //!
 //! A host that is confined starts no program. The spawner, a small process that it began with, does so in its place. It
-//! takes a [`Role`] and one descriptor, never a path or an argument: a host that is taken over gets no more than another
-//! worker out of it. Commands that are not confined start processes themselves, by the same [`Spawner`].
+//! takes a [`Role`] and one descriptor, never a path or an argument: a host that is taken over gets another worker out
+//! of it, and no more. Commands that are not confined start processes themselves, by the same [`Spawner`].
 //!
 //! ```text
 //! host ──control──► spawner (`service`): role, the child's end of its socket, the socket of its life
