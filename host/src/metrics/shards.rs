@@ -104,6 +104,8 @@ impl Count {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     #[test]
