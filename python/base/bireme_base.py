@@ -7,12 +7,19 @@ that. So nothing here may depend on the time, on random numbers or on the enviro
 from __future__ import annotations
 
 import gc
+import importlib
+import inspect
 import os
 import random
 import sys
 
 import common_modules  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import finder
+from componentize_py_types import Err
+from wit_world import exports
+from wit_world.exports import loader as wit_loader
+from wit_world.imports import environment, files
+
 from bireme._sdk import frames, log, warming
 from bireme._sdk.app import APPS, App
 from bireme._sdk.describe import describe
@@ -20,16 +27,11 @@ from bireme._sdk.dispatch import invoke, to_stderr
 from bireme._sdk.failure import Failure, one_line
 from bireme._sdk.function import Entry
 from bireme._sdk.host import use, wasm, wasm_web
-from componentize_py_types import Err
-from wit_world import exports
-from wit_world.exports import loader as wit_loader
-from wit_world.imports import environment, files
 
 #: Functions of the app that was loaded, and its metadata document.
 _entries: dict[str, Entry] = {}
 _document = '{"format":1,"errors":["no app was loaded into this base"],"app":{"name":"base"},"functions":[]}'
 
-# Frames of the loader's own that stand above the author's module at an import.
 _finder = finder.Finder(files.read, files.list)
 
 
@@ -54,9 +56,11 @@ class Loader(exports.Loader):
             __import__(module)
             found = _app_of(module)
             _document = describe(found, app.name, app.version, app.description)
+            if any(inspect.iscoroutinefunction(entry.function) for entry in found.entries.values()):
+                importlib.import_module("bireme._sdk.coroutines")
             warming.run()
         except BaseException as error:
-            raise Err(_load_error(error))
+            raise Err(_load_error(error)) from None
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -82,7 +86,9 @@ def _app_of(module: str) -> App:
         return APPS[0]
     place = _finder.place_of(module)
     if not APPS:
-        raise Failure(f'{place} has no app; write `app = App("name")` from `bireme`, and `@app.function` above a function')
+        raise Failure(
+            f'{place} has no app; write `app = App("name")` from `bireme`, and `@app.function` above a function'
+        )
     raise Failure(f"{place} has {len(APPS)} apps; name the one to serve `app`")
 
 
@@ -95,14 +101,16 @@ def _load_error(error: BaseException) -> wit_loader.LoadError:
     else:
         message, traceback = one_line(error), frames.text(error)
     if isinstance(error, SystemExit):
-        message = f"the module called `sys.exit({'' if error.code is None else repr(error.code)})` while it was imported"
+        message = (
+            f"the module called `sys.exit({'' if error.code is None else repr(error.code)})` while it was imported"
+        )
     return wit_loader.LoadError(message, traceback, missing)
 
 
 def _begin(entry: Entry | None) -> None:
     """Gives a call its own random numbers, and its secrets as environment variables."""
     # The snapshot's state is the same in each instance.
-    random.seed()
+    random.seed(os.urandom(32))
     if entry is not None and entry.attributes.get("secrets"):
         os.environ.update(environment.get_environment())
 

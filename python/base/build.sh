@@ -60,7 +60,7 @@ make_base() {
 }
 
 make_base "$out/py-base.wasm"
-"$tools/venv/bin/python" "$here/standard_library.py" "$out/py-std.zip"
+"$tools/venv/bin/python" "$here/standard_library.py" "$out/py-std.zip" "$root/python/bireme"
 if [ -n "$is_check" ]; then
     make_base "$tools/again.wasm"
     cmp "$out/py-base.wasm" "$tools/again.wasm"

@@ -20,9 +20,7 @@ _ROOTS = (APP, STANDARD, LIBRARY)
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finder and loader of every module that is not in the base."""
 
-    def __init__(
-        self, read: Callable[[str], bytes | None], list_: Callable[[str], Sequence[str] | None]
-    ) -> None:
+    def __init__(self, read: Callable[[str], bytes | None], list_: Callable[[str], Sequence[str] | None]) -> None:
         self._read = read
         self._list = list_
         self._is_closed = False

@@ -1,6 +1,9 @@
 """The author's side: apps, their functions, and what a host offers to them."""
 
-from . import config, context, http, kv, log, testing, web
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import config, context, http, kv, log, web
 from .app import App
 from .attributes import Batched, Cron, Period, Retries
 from .failure import Failure
@@ -10,6 +13,9 @@ from .public import publish
 from .secrets import secret
 from .warming import warm
 from .web import Html, Problem, Redirect, Request, Response, Stream
+
+if TYPE_CHECKING:
+    from . import testing as testing
 
 __all__ = [
     "App",
@@ -37,4 +43,11 @@ __all__ = [
     "web",
 ]
 
-publish("bireme", globals(), __all__)
+publish("bireme", globals(), [name for name in __all__ if name != "testing"])
+
+
+def __getattr__(name: str) -> Any:
+    # Late, so that a sandbox does not carry it.
+    if name == "testing":
+        return importlib.import_module("bireme._sdk.testing")
+    raise AttributeError(f"module `bireme` has no attribute `{name}`")

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from . import attributes
 from .attributes import BatchedLike, RetriesLike, ScheduleLike
-from .function import BatchedFunction, Entry, Function, namespace_of
+from .function import BatchedFunction, Entry, Function, attach, namespace_of
 from .units import Duration, Size
 from .web import route as routes
 from .web.entry import WebEntry
@@ -170,10 +170,10 @@ class App:
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Makes a plain function answer HTTP requests.
 
-        `route` is a method and a path below the app: ``"GET /pages/{id}"``. A parameter of the function whose name stands
-        between braces is that part of the path; ``{*rest}`` at the end takes all that is left, ``*`` for the method takes
-        every method. The module `web` has the other parameters and the results. The other attributes are those of
-        `function`.
+        `route` is a method and a path below the app: ``"GET /pages/{id}"``. A parameter of the function whose name
+        stands between braces is that part of the path; ``{*rest}`` at the end takes all that is left, ``*`` for the
+        method takes every method. The module `web` has the other parameters and the results. The other attributes are
+        those of `function`.
         """
         if not isinstance(route, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError('`app.web` takes a route: write `@app.web("GET /pages/{id}")`')
@@ -207,8 +207,8 @@ class App:
         if "batched" in read:
             if "schedule" in read:
                 raise TypeError(f"`{entry.name}`: a schedule makes one call at a time, so it cannot be batched")
-            return BatchedFunction[Any, Any](entry)
-        return Function[..., Any](entry)
+            return attach(BatchedFunction[Any, Any](entry))
+        return attach(Function[..., Any](entry))
 
     def add(self, entry: Entry) -> None:
         """Adds a function, or refuses its name."""
@@ -265,4 +265,3 @@ def unknown_attribute(name: str) -> str:
         return '`route` belongs to `app.web`: write `@app.web("GET /search")`'
     near = nearest(name, _KNOWN)
     return f"unknown attribute `{name}`; {f'did you mean `{near}`? ' if near else ''}there are {names(_KNOWN)}"
-

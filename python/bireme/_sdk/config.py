@@ -58,7 +58,9 @@ def get(key: str, of: Any = str, default: Any = _MISSING) -> Any:
     try:
         return codec.decode(jsontext.loads(text.encode()))
     except jsontext.NotJson:
-        raise Error(f"the configuration value `{key}` does not fit: expected {codec.expected}, found `{text}`") from None
+        raise Error(
+            f"the configuration value `{key}` does not fit: expected {codec.expected}, found `{text}`"
+        ) from None
     except Misfit as error:
         raise Error(f"the configuration value `{key}` does not fit: {error.text()}") from None
 
@@ -66,5 +68,6 @@ def get(key: str, of: Any = str, default: Any = _MISSING) -> Any:
 def all() -> dict[str, str]:
     """Returns every value of the app."""
     return host().config_all()
+
 
 publish("bireme.config", globals(), ["Error"])

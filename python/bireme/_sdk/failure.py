@@ -75,7 +75,11 @@ def of_exception(error: BaseException, frames: list[str]) -> Failure:
 
 def one_line(error: BaseException) -> str:
     """Returns an exception's type and words, as the last line of a traceback has them."""
-    text = "".join(traceback.format_exception_only(error)).strip()
+    try:
+        text = "".join(traceback.format_exception_only(error)).strip()
+    except Exception:
+        # An exception whose own words fail.
+        return type(error).__name__
     last = text.splitlines()[-1] if isinstance(error, SyntaxError) else text
     return last
 

@@ -43,9 +43,12 @@ _FRAMES_MAX = 32
 
 def text(error: BaseException) -> str:
     """Formats an exception as Python does, with the author's frames alone."""
-    seen: set[int] = set()
     parts: list[str] = []
-    _format(error, parts, seen)
+    try:
+        _format(error, parts, set())
+    except Exception:
+        # An exception whose own words fail, or that Python cannot format without a module that is not there.
+        return f"{type(error).__name__}\n"
     return "".join(parts)
 
 

@@ -63,17 +63,11 @@ class Entry:
 class Caller(Generic[R]):
     """Calls of one function through the host, each in a sandbox of its own with the function's own limits."""
 
+    __name__: str
+    __doc__: str | None
+
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
-        functools.update_wrapper(cast("Callable[..., Any]", self), entry.function)
-
-    @property
-    def name(self) -> str:
-        """The function's name."""
-        return self.entry.name
-
-    def __repr__(self) -> str:
-        return f"<function `{self.entry.name}` of a Bireme app>"
 
     def _call(self, payload: Payload) -> R:
         return cast(R, self.entry.signature.value(host().call(self.entry, payload)))
@@ -157,9 +151,25 @@ class BatchedFunction(Caller[O], Generic[I, O]):
         return self._spawn(self.entry.signature.input((value,), {}))
 
 
+# Methods that a decorated function gets.
+_METHODS = ("entry", "for_each", "from_id", "map", "map_from_id", "remote", "spawn", "spawn_map", "starmap")
+
+
+def attach(caller: Caller[Any]) -> Any:
+    """Returns the author's function with the methods of `caller`.
+
+    It stays the function that it was, rather than an object around it: a plain call costs nothing, and a recursion takes
+    no stack of the interpreter's own, which would end the sandbox before Python's limit is reached.
+    """
+    function: Any = caller.entry.function
+    for name in _METHODS:
+        setattr(function, name, getattr(caller, name))
+    function.local = function
+    return function
+
+
 def namespace_of(function: types.FunctionType, depth: int) -> Mapping[str, Any]:
     """Returns the names around a function that was defined within another one; types of its hints may be there."""
     if "<locals>" not in function.__qualname__:
         return {}
     return dict(sys._getframe(depth + 1).f_locals)  # pyright: ignore[reportPrivateUsage]
-

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union, cast
 from . import jsontext
 from .codec import Misfit, codec_of
 from .host import host
-from .units import Duration, milliseconds
 from .public import publish
+from .units import Duration, milliseconds
 
 if TYPE_CHECKING:
     from .host.api import Bucket as HostBucket
@@ -96,9 +96,8 @@ class Bucket:
         """Reads keys that begin with `prefix`, page by page, in the order of their bytes."""
         cursor: str | None = None
         while True:
-            at = cursor
             page, cursor = self._do(
-                f"cannot list the keys of bucket `{self.name}`", lambda: self._bucket.keys(prefix, at)
+                f"cannot list the keys of bucket `{self.name}`", functools.partial(self._bucket.keys, prefix, cursor)
             )
             yield from (key for key in page if key.startswith(prefix))
             if cursor is None:

@@ -11,8 +11,8 @@ from typing import Any, Union, overload
 
 from .host import host
 from .host.api import Tensor as HostTensor
-from .words import names
 from .public import publish
+from .words import names
 
 _WORDS = {
     "UnknownModel": "the host has no model `{model}`; `bireme models` lists those it has, `bireme models pull {model}` "
@@ -98,7 +98,12 @@ class Tensor:
     """
 
     def __init__(
-        self, name: str, values: Sequence[Any] | bytes | Element, *, datatype: str = "", shape: Sequence[int] | None = None
+        self,
+        name: str,
+        values: Sequence[Any] | bytes | Element,
+        *,
+        datatype: str = "",
+        shape: Sequence[int] | None = None,
     ) -> None:
         """Makes one of nested lists, or of raw bytes with `datatype` and `shape`. Without a `datatype` integers are
         ``int64``, other numbers ``fp32``."""
@@ -189,7 +194,9 @@ class Model:
         """Embeds a text, or each of some."""
         given = [texts] if isinstance(texts, str) else _texts(texts)
         dimension, values = host().embed(self.name, given, self._overflow)
-        vectors = [Embedding(values[at : at + dimension]) for at in range(0, len(values), dimension)] if dimension else []
+        vectors = (
+            [Embedding(values[at : at + dimension]) for at in range(0, len(values), dimension)] if dimension else []
+        )
         return vectors[0] if isinstance(texts, str) else vectors
 
     def rerank(self, query: str, documents: Iterable[str]) -> list[float]:
@@ -248,5 +255,6 @@ def model(name: str, *, truncate: bool = True) -> Model:
     [[1.0], [2.0]]
     """
     return Model(name, truncate=truncate)
+
 
 publish("bireme.model", globals(), ["Error", "Model", "Tensor"])

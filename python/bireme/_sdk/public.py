@@ -1,4 +1,4 @@
-"""Names under which authors know what the SDK defines: in a traceback it is `bireme.http.Timeout`, whatever file has it."""
+"""Names under which authors know the SDK's classes: a traceback says `bireme.http.Timeout`, whatever file has it."""
 
 from __future__ import annotations
 

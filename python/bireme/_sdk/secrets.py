@@ -22,7 +22,10 @@ def secret(name: str) -> str:
     """
     value = host().secret(name)
     if value is None:
-        raise SecretError(f'this function does not declare the secret `{name}`; add `secrets=["{name}"]` to its decorator')
+        raise SecretError(
+            f'this function does not declare the secret `{name}`; add `secrets=["{name}"]` to its decorator'
+        )
     return value
+
 
 publish("bireme", globals(), ["SecretError"])

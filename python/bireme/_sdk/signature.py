@@ -250,11 +250,15 @@ def _group_hints(
     """Returns the types of one input and one output of a batched function."""
     parameters = list(signature.parameters)
     if len(parameters) != 1:
-        raise TypeError(f"`{name}`: a batched function takes one parameter, the list of inputs; it has {len(parameters)}")
+        raise TypeError(
+            f"`{name}`: a batched function takes one parameter, the list of inputs; it has {len(parameters)}"
+        )
     item, output = _item(hints.get(parameters[0], list)), _item(result)
     if item is None or output is None:
         found = hint_name(result if item is not None else hints[parameters[0]])
-        raise TypeError(f"`{name}`: a batched function takes a list of inputs and returns a list of outputs, not `{found}`")
+        raise TypeError(
+            f"`{name}`: a batched function takes a list of inputs and returns a list of outputs, not `{found}`"
+        )
     return {parameters[0]: item}, output
 
 

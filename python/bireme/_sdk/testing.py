@@ -1,7 +1,7 @@
 """Fakes for an author's tests: a test has no host, so calls and maps run in process.
 
-HTTP, models and key-value data need a fake, and fail by name without one. Each fake is a context manager, and the earlier
-one comes back at its end.
+HTTP, models and key-value data need a fake, and fail by name without one. Each fake is a context manager, and the
+earlier one comes back at its end.
 
 >>> from bireme import App, http, testing
 >>> app = App("pages")
@@ -22,8 +22,8 @@ from typing import Any, Union
 from . import describe as documents
 from . import jsontext
 from .app import App
-from .fakes import FAKES, LogLine
 from .failure import Failure
+from .fakes import FAKES, LogLine
 from .function import Caller
 from .host import native
 from .http import Headers, Request, Response
@@ -98,7 +98,9 @@ def fake_classifier(name: str, classify: Callable[[str], dict[str, float]]) -> c
     return _set("classifiers", {**FAKES.classifiers, name: classify})
 
 
-def fake_infer(name: str, infer: Callable[[dict[str, Any]], Mapping[str, Any]]) -> contextlib.AbstractContextManager[None]:
+def fake_infer(
+    name: str, infer: Callable[[dict[str, Any]], Mapping[str, Any]]
+) -> contextlib.AbstractContextManager[None]:
     """Gives one model of named tensors."""
     return _set("inferrers", {**FAKES.inferrers, name: infer})
 

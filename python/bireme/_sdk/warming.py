@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-
 F = TypeVar("F", bound="Callable[[], object]")
 
 _warmers: list[Callable[[], object]] = []

@@ -28,7 +28,11 @@ def nearest(typed: str, known: Iterable[str]) -> str | None:
     """Returns the known name that was probably meant."""
     if len(typed) > _NAME_LEN_MAX:
         return None
-    near = [(distance, word) for word in known if (distance := _distance(typed, word)) <= 1 + min(len(word), len(typed)) // 4]
+    near = [
+        (distance, word)
+        for word in known
+        if (distance := _distance(typed, word)) <= 1 + min(len(word), len(typed)) // 4
+    ]
     return min(near)[1] if near else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import inspect
 import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Optional
@@ -60,7 +61,7 @@ def test_an_object_that_does_not_fit_bare_was_meant_by_name() -> None:
     assert failure(text, {"page": "a", "size": 1}).message.startswith("unknown parameter `size`;")
     assert failure(text, {}).message == "missing parameter `page`; the function takes `page`"
     assert str(failure(one(App("a"), Page), {"url": "u"})) == (
-        "$: missing field `links` of `Page`: the input was read as the value itself; by name it is {\"page\": …}"
+        '$: missing field `links` of `Page`: the input was read as the value itself; by name it is {"page": …}'
     )
 
 
@@ -105,9 +106,9 @@ def test_nothing_is_the_input_of_a_function_without_parameters() -> None:
 )
 def test_a_hostile_input_is_refused_in_words(data: bytes, words: str) -> None:
     app = App("a")
-    function = one(app, Any)
+    one(app, Any)
     with pytest.raises(Failure) as caught:
-        dispatch.invoke(app.entries, function.name, Payload("application/json", data), print)
+        dispatch.invoke(app.entries, "page", Payload("application/json", data), print)
     assert caught.value.code == "invalid-input"
     assert words in caught.value.message
 
@@ -130,11 +131,15 @@ def test_bytes_pass_as_they_are_with_their_content_type() -> None:
     assert list(count.map([b"a", b"bc"])) == [1, 2]
     assert "this function takes raw bytes" in failure(count, 1).message
     document = testing.document(app)["functions"]
-    assert document[1]["input"] == document[1]["output"] == {
-        "type": "string",
-        "format": "binary",
-        "contentMediaType": "application/octet-stream",
-    }
+    assert (
+        document[1]["input"]
+        == document[1]["output"]
+        == {
+            "type": "string",
+            "format": "binary",
+            "contentMediaType": "application/octet-stream",
+        }
+    )
 
 
 def test_json_for_bytes_and_bytes_for_json_are_refused() -> None:
@@ -534,5 +539,7 @@ def test_a_plain_call_stays_one() -> None:
 
     assert add(1) == add.local(1) == add.remote(1) == 2
     assert (add.__name__, add.__doc__) == ("add", "Adds.")
+    # It is the function itself, so that it recurs as deep as any.
+    assert inspect.isfunction(add)
     with pytest.raises(TypeError, match="missing a required argument"):
         add.remote()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

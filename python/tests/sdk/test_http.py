@@ -62,7 +62,10 @@ def test_a_body_is_bytes_a_text_a_form_or_json() -> None:
 def test_params_join_the_query() -> None:
     with testing.fake_http(lambda r: http.Response(200, r.url)):
         url = "https://example.com/?a=1#top"
-        assert http.get(url, params={"q": "two words", "page": 2}).text == "https://example.com/?a=1&q=two+words&page=2#top"
+        assert (
+            http.get(url, params={"q": "two words", "page": 2}).text
+            == "https://example.com/?a=1&q=two+words&page=2#top"
+        )
         assert http.get("https://example.com", auth=("u", "p")).status_code == 200
 
 
@@ -159,7 +162,9 @@ class Page:
 def test_json_is_decoded_as_a_type_with_the_path_of_a_misfit() -> None:
     assert http.Response(200, '{"id": [1]}').json() == {"id": [1]}
     assert http.Response(200, '{"id": [1]}').json(Page) == Page([1])
-    with pytest.raises(http.JSONError, match=r"not the expected JSON: \$.id\[1\]: expected an integer, found \"2\"") as caught:
+    with pytest.raises(
+        http.JSONError, match=r"not the expected JSON: \$.id\[1\]: expected an integer, found \"2\""
+    ) as caught:
         http.Response(200, '{"id": [1, "2"]}', url="http://a/").json(Page)
     assert caught.value.is_terminal
     with pytest.raises(http.JSONError, match="`http://a/` is no JSON") as caught:
@@ -181,7 +186,13 @@ def test_a_status_is_an_error_where_the_author_says_so() -> None:
     ("code", "detail", "kind", "words", "is_terminal"),
     [
         ("HttpRequestDenied", "", http.Denied, "add its origin to the function's `outbound`", True),
-        ("DnsError", "no such name", http.ConnectError, "no address found for the host of `http://a/`: no such name", False),
+        (
+            "DnsError",
+            "no such name",
+            http.ConnectError,
+            "no address found for the host of `http://a/`: no such name",
+            False,
+        ),
         ("ConnectionRefused", "", ConnectionError, "cannot connect to `http://a/`: the connection was refused", False),
         ("HttpResponseTimeout", "", TimeoutError, "`http://a/` took too long: no answer", False),
         ("TlsCertificateError", "", http.ConnectError, "its certificate is not trusted", False),

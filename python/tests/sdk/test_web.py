@@ -95,7 +95,7 @@ def app() -> App:
     app = App("notes")
 
     @app.web("GET /pages/{id}")
-    def page(id: int, words: int = 20, order: Optional[Order] = None, tag: list[str] = [], all: bool = False) -> Html:  # noqa: B006
+    def page(id: int, words: int = 20, order: Optional[Order] = None, tag: list[str] = [], all: bool = False) -> Html:
         return Html(f"{id} {words} {order and order.name} {tag} {all}")
 
     @app.web("PUT /notes/{id}")
@@ -171,7 +171,7 @@ def detail(method: str, path: str, **given: Any) -> tuple[int, str]:
 
 
 def test_parameters_come_from_path_and_query() -> None:
-    get = lambda path: testing.web(APP, "GET", path).text  # noqa: E731
+    get = lambda path: testing.web(APP, "GET", path).text
     assert get("/pages/7") == "7 20 None [] False"
     assert get("/pages/7?words=3&order=newest-first&tag=a&tag=b&all") == "7 3 NEWEST ['a', 'b'] True"
     assert detail("GET", "/pages/x") == (400, "parameter `id` of the path: expected an integer, found `x`")
@@ -215,7 +215,7 @@ def test_a_request_has_everything_and_the_apps_place() -> None:
 
 
 def test_results_become_responses() -> None:
-    get = lambda path, **given: testing.web(APP, "GET", path, **given)  # noqa: E731
+    get = lambda path, **given: testing.web(APP, "GET", path, **given)
     assert get("/pages/1").headers["content-type"] == "text/html; charset=utf-8"
     assert (get("/nothing").status_code, get("/nothing").content) == (204, b"")
     assert get("/count?to=3").text == "0\n1\n2\n"

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use expect_test::expect_file;
 
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     ("worlds.wit", include_str!("../../../../wit/worlds.wit")),
     ("handler.wit", include_str!("../../../../wit/handler.wit")),
     ("types.wit", include_str!("../../../../wit/types.wit")),
@@ -12,6 +12,7 @@ const FILES: [(&str, &str); 7] = [
     ("functions.wit", include_str!("../../../../wit/functions.wit")),
     ("inference.wit", include_str!("../../../../wit/inference.wit")),
     ("buckets.wit", include_str!("../../../../wit/buckets.wit")),
+    ("python.wit", include_str!("../../../../wit/python.wit")),
 ];
 
 #[test]

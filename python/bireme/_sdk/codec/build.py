@@ -40,15 +40,17 @@ _SIMPLE: dict[Any, type[Codec]] = {
 }
 
 #: Types that are arrays of equal items.
-LISTS: frozenset[Any] = frozenset({
-    list,
-    collections.abc.Sequence,
-    collections.abc.MutableSequence,
-    collections.abc.Iterable,
-    collections.abc.Iterator,
-    collections.abc.Collection,
-    collections.abc.Generator,
-})
+LISTS: frozenset[Any] = frozenset(
+    {
+        list,
+        collections.abc.Sequence,
+        collections.abc.MutableSequence,
+        collections.abc.Iterable,
+        collections.abc.Iterator,
+        collections.abc.Collection,
+        collections.abc.Generator,
+    }
+)
 _SETS: dict[Any, Any] = {
     set: set,
     frozenset: frozenset,
@@ -151,8 +153,9 @@ class _Builder:
                     return ChoiceCodec(choices_of_enum(hint), is_enum=True, title=hint.__name__)
                 except TypeError as error:
                     raise TypeError(f"`{hint_name(hint)}`: {error}") from None
-            if _is_record(hint):
-                return self._record(hint, hint, {})
+            cls: Any = hint
+            if _is_record(cls):
+                return self._record(cls, cls, {})
             for base in (bytes, str, int, float):
                 # A subclass that adds no state of its own, such as the SDK's `Bytes`.
                 if issubclass(hint, base):
@@ -248,11 +251,11 @@ class _RecordField:
     default: Any
 
 
-def _is_record(cls: type) -> bool:
+def _is_record(cls: Any) -> bool:
     return dataclasses.is_dataclass(cls) or typing.is_typeddict(cls) or _is_named_tuple(cls)
 
 
-def _is_named_tuple(cls: type) -> bool:
+def _is_named_tuple(cls: Any) -> bool:
     return issubclass(cls, tuple) and hasattr(cls, "_fields") and hasattr(cls, "_field_defaults")
 
 

@@ -1,7 +1,7 @@
 """Stand-in for a host in an author's native tests.
 
-Calls and maps run in process, each through its JSON as on a host. HTTP, models and key-value data come from the fakes of
-`bireme.testing`; without one they fail, naming the fake.
+Calls and maps run in process, each through its JSON as on a host. HTTP, models and key-value data come from the fakes
+of `bireme.testing`; without one they fail, naming the fake.
 """
 
 from __future__ import annotations

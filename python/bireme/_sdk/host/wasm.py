@@ -294,7 +294,11 @@ class _Exchange:
         outgoing = _http.OutgoingRequest(fields)
         target = Url(url)
         steps: list[tuple[Callable[[Any], None], Any, str]] = [
-            (outgoing.set_method, _METHODS.get(method, lambda: _http.Method_Other(method))(), f"`{method}` is no method"),
+            (
+                outgoing.set_method,
+                _METHODS.get(method, lambda: _http.Method_Other(method))(),
+                f"`{method}` is no method",
+            ),
             (
                 outgoing.set_scheme,
                 _http.Scheme_Https() if target.scheme == "https" else _http.Scheme_Http(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import email.utils
+import datetime
 import random
 import time
 from typing import Any
@@ -87,8 +87,13 @@ def _delay(attempt: int, headers: Headers) -> float:
     asked = headers.get("retry-after", "").strip()
     if asked.isdigit():
         return float(asked)
-    if asked and (date := email.utils.parsedate_tz(asked)) is not None:
-        return max(email.utils.mktime_tz(date) - time.time(), 0.0)
+    if asked:
+        try:
+            date = datetime.datetime.strptime(asked, "%a, %d %b %Y %H:%M:%S GMT")
+            return max(date.replace(tzinfo=datetime.timezone.utc).timestamp() - time.time(), 0.0)
+        except ValueError:
+            # No date of HTTP; the delay is our own.
+            pass
     # Half of it is random, so that calls that were refused together do not come again together.
     return min(_DELAY * 2.0 ** min(attempt - 1, 16), _DELAY_MAX) * (0.5 + 0.5 * random.random())
 
@@ -121,9 +126,7 @@ def _follow(sent: Request, timeout: float | None, redirects: int, stream: bool, 
         url = target
 
 
-def _send(
-    method: str, url: Url, headers: Headers, body: bytes, timeout: float | None, max_bytes: int
-) -> Response:
+def _send(method: str, url: Url, headers: Headers, body: bytes, timeout: float | None, max_bytes: int) -> Response:
     text = str(url)
     try:
         answer = host().http(method, text, headers.raw(), body, timeout)

@@ -88,7 +88,9 @@ def of_host(error: HttpError, url: str) -> Error:
             url,
         )
     if code in _UNREACHED:
-        return ConnectError(f"{_UNREACHED[code].format(url=url)}: {detail or _DETAILS.get(code, 'no reason is known')}", url)
+        return ConnectError(
+            f"{_UNREACHED[code].format(url=url)}: {detail or _DETAILS.get(code, 'no reason is known')}", url
+        )
     if code in _LATE:
         return Timeout(f"`{url}` took too long: {detail or _LATE[code]}", url)
     if code in ("HttpRequestMethodInvalid", "HttpRequestUriInvalid", "HttpRequestUriTooLong", "HttpRequestHeaderSize"):

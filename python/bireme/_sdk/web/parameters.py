@@ -90,9 +90,7 @@ def _whole(request: Request, media_type: str) -> bytes:
     """Reads the body, if it is of this media type. A body without a type is accepted as any."""
     kind = jsontext.essence(request.headers.get("content-type", ""))
     if kind not in ("", media_type) and not (media_type == jsontext.JSON and kind.endswith("+json")):
-        raise Problem.of_request(
-            415, "unsupported-media-type", f"the body is `{kind}`, and `{media_type}` is expected"
-        )
+        raise Problem.of_request(415, "unsupported-media-type", f"the body is `{kind}`, and `{media_type}` is expected")
     return request.body.whole()
 
 
@@ -119,19 +117,28 @@ def _form(codec: Codec, request: Request) -> Any:
         raise _invalid(error.reason) from None
 
 
-def parameters_of(function: Callable[..., Any], namespace: Mapping[str, Any], route: Route) -> tuple[list[WebParameter], Any]:
+def parameters_of(
+    function: Callable[..., Any], namespace: Mapping[str, Any], route: Route
+) -> tuple[list[WebParameter], Any]:
     """Returns a web function's parameters and the type of its result; `TypeError` where one has no source."""
     hints = type_hints(function, namespace)
     result = hints.pop("return", Any)
-    found = [_parameter(function.__name__, p, hints.get(p.name, str), route) for p in inspect.signature(function).parameters.values()]
+    found = [
+        _parameter(function.__name__, p, hints.get(p.name, str), route)
+        for p in inspect.signature(function).parameters.values()
+    ]
     known = {one.parameter.name for one in found}
     for name in route.parameters:
         # A `Request` has them all.
         if name not in known and not any(one.source == "request" for one in found):
-            raise TypeError(f"`{function.__name__}`: the route `{route.text}` has `{{{name}}}`, and the function no such parameter")
+            raise TypeError(
+                f"`{function.__name__}`: the route `{route.text}` has `{{{name}}}`, and the function no such parameter"
+            )
     readers = [one.parameter.name for one in found if one.source not in ("path", "query")]
     if len(readers) > 1:
-        raise TypeError(f"`{function.__name__}`: only one parameter can take the body, not {' and '.join(f'`{n}`' for n in readers)}")
+        raise TypeError(
+            f"`{function.__name__}`: only one parameter can take the body, not {' and '.join(f'`{n}`' for n in readers)}"
+        )
     return found, result
 
 

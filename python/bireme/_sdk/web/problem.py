@@ -35,7 +35,13 @@ class Problem(Exception):
     is_answer = True
 
     def __init__(
-        self, status: int, detail: str = "", *, code: str | None = None, explain: str | None = None, causes: Sequence[str] = ()
+        self,
+        status: int,
+        detail: str = "",
+        *,
+        code: str | None = None,
+        explain: str | None = None,
+        causes: Sequence[str] = (),
     ) -> None:
         super().__init__(detail)
         self.status = status if 400 <= status < 600 else 500

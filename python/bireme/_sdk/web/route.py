@@ -1,4 +1,4 @@
-"""Routes of web functions: ``GET /pages/{id}``. `docs/metadata.md` fixes the syntax, which a host implements as well."""
+"""Routes of web functions: ``GET /pages/{id}``. `docs/metadata.md` fixes the syntax, which a host implements, too."""
 
 from __future__ import annotations
 
@@ -62,13 +62,11 @@ class Route:
         return (
             self.method == other.method
             and len(self.segments) == len(other.segments)
-            and all(
-                a == b if a[0] == b[0] == _LITERAL else a[0] == b[0] for a, b in zip(self.segments, other.segments)
-            )
+            and all(a == b if a[0] == b[0] == _LITERAL else a[0] == b[0] for a, b in zip(self.segments, other.segments))
         )
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def read(text: str) -> Route:
     """Parses a route, or raises `ValueError`, which says what is wrong."""
 
@@ -85,7 +83,9 @@ def read(text: str) -> Route:
     if len(text.encode()) > _BYTES_MAX:
         raise wrong(f"it is over {_BYTES_MAX} bytes")
     if re.search(r"[?#\s\\%]", path):
-        raise wrong("the path has no query, no spaces and no escapes; parameters of the query are those of the function")
+        raise wrong(
+            "the path has no query, no spaces and no escapes; parameters of the query are those of the function"
+        )
     parts = path[1:].split("/")
     if len(parts) > _SEGMENTS_MAX:
         raise wrong(f"it has over {_SEGMENTS_MAX} segments")
@@ -122,8 +122,14 @@ def conflicts(entries: Sequence[Entry]) -> list[str]:
 
 
 def split(path: str) -> list[str] | None:
-    """Splits the path of a request into decoded segments; `None` for a malformed escape, or bytes that are not UTF-8."""
-    return None if (parts := [_decode(part) for part in path.removeprefix("/").split("/")]) and None in parts else parts  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+    """Splits the path of a request into decoded segments; `None` for an escape that is none, or is not of UTF-8."""
+    parts: list[str] = []
+    for segment in path.removeprefix("/").split("/"):
+        part = _decode(segment)
+        if part is None:
+            return None
+        parts.append(part)
+    return parts
 
 
 def _decode(segment: str) -> str | None:
