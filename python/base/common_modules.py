@@ -3,8 +3,8 @@
 More of them make each sandbox larger: memory of every call, though only what is used takes pages. The host serves the
 others while an app is loaded.
 
-What a function imports without its author's knowing has to be here: `datetime.strptime` imports `_strptime`, a text in an
-encoding of its own imports that encoding. Nothing can be imported once the snapshot is taken.
+What a function imports without its author's knowing has to be here: `datetime.strptime` imports `_strptime`, a text in
+an encoding of its own imports that encoding. Nothing can be imported once the snapshot is taken.
 """
 
 # ruff: noqa: F401

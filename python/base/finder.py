@@ -7,7 +7,7 @@ import importlib.machinery
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from bireme._sdk import frames
@@ -140,6 +140,19 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
                 return raw if "b" in mode else io.TextIOWrapper(raw, kwargs.get("encoding") or "utf-8")
         raise FileNotFoundError(f"`{name}` is not a file of the app")
 
+    def get_resource_reader(self, fullname: str) -> Reader:
+        """Reads files of a package; of `importlib.resources`."""
+        locations = getattr(sys.modules.get(fullname), "__path__", None)
+        return Reader(Node(self, next(iter(locations)) if locations else ""))
+
+    def data(self, path: str) -> bytes | None:
+        """Returns the bytes of a file, by its path below the roots; none once the host's files are gone."""
+        return None if self._is_closed else self._read(path)
+
+    def names(self, path: str) -> Sequence[str] | None:
+        """Returns the names in a directory, by its path below the roots."""
+        return None if self._is_closed else self._list(path)
+
     # Metadata of requirements.
 
     def find_distributions(self, context: Any) -> Iterable[Any]:
@@ -153,14 +166,14 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
                 self._directory = directory
 
             def read_text(self, filename: str) -> str | None:
-                data = None if finder._is_closed else finder._read(f"{self._directory}{filename}")
+                data = finder.data(f"{self._directory}{filename}")
                 return None if data is None else data.decode()
 
             def locate_file(self, path: Any) -> Any:
                 return path
 
         wanted = None if context.name is None else _normal(context.name)
-        for name in () if self._is_closed else self._list(LIBRARY.rstrip("/")) or ():
+        for name in self.names(LIBRARY.rstrip("/")) or ():
             if name.endswith(".dist-info/") and wanted in (None, _normal(name.partition("-")[0])):
                 yield Distribution(f"{LIBRARY}{name}")
 
@@ -187,3 +200,62 @@ def _real_name(root: str, path: str) -> str:
     if path.startswith("<requirements>/"):
         return LIBRARY + path.removeprefix("<requirements>/")
     return root + path
+
+
+class Node:
+    """A file or directory of a package, as `importlib.resources` asks for it (`Traversable`)."""
+
+    def __init__(self, finder: Finder, path: str) -> None:
+        self._finder = finder
+        self._path = path
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self._path.rpartition("/")[2]
+
+    def joinpath(self, *parts: str) -> Node:
+        """Returns what lies below it."""
+        return Node(self._finder, os.path.normpath("/".join([self._path, *map(str, parts)])))
+
+    __truediv__ = joinpath
+
+    def is_dir(self) -> bool:
+        """Whether it is a directory."""
+        return self._finder.names(self._path) is not None
+
+    def is_file(self) -> bool:
+        """Whether it is a file."""
+        return self._finder.data(self._path) is not None
+
+    def iterdir(self) -> Iterator[Node]:
+        """Yields what lies in the directory."""
+        for name in self._finder.names(self._path) or ():
+            yield self.joinpath(name.rstrip("/"))
+
+    def read_bytes(self) -> bytes:
+        """Returns the bytes of the file."""
+        data = self._finder.data(self._path)
+        if data is None:
+            raise FileNotFoundError(f"`{shown_name(self._path)}` is not there; resources are read at the top of a file")
+        return data
+
+    def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
+        """Returns the text of the file."""
+        return self.read_bytes().decode(encoding or "utf-8", errors or "strict")
+
+    def open(self, mode: str = "r", encoding: str | None = None, errors: str | None = None) -> Any:
+        """Opens the file."""
+        raw = io.BytesIO(self.read_bytes())
+        return raw if "b" in mode else io.TextIOWrapper(raw, encoding or "utf-8", errors)
+
+
+class Reader:
+    """Files of one package (`TraversableResources`)."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def files(self) -> Node:
+        """Returns the package's directory."""
+        return self._node

@@ -1,8 +1,8 @@
 """Writes what is left of the standard library to a zip file: ``standard_library.py OUT.zip python/bireme``.
 
 componentize-py carries the library of its CPython as a compressed tar within its own code. The zip is the same in each
-run: names in order, no times, uncompressed, since compressors differ and packages compress it whole. The host serves its
-files below `std/` while an app is loaded.
+run: names in order, no times, uncompressed, since compressors differ and packages compress it whole. The host serves
+its files below `std/` while an app is loaded.
 """
 
 from __future__ import annotations

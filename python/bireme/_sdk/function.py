@@ -158,8 +158,8 @@ _METHODS = ("entry", "for_each", "from_id", "map", "map_from_id", "remote", "spa
 def attach(caller: Caller[Any]) -> Any:
     """Returns the author's function with the methods of `caller`.
 
-    It stays the function that it was, rather than an object around it: a plain call costs nothing, and a recursion takes
-    no stack of the interpreter's own, which would end the sandbox before Python's limit is reached.
+    It stays the function that it was, rather than an object around it: a plain call costs nothing, and a recursion
+    takes no stack of the interpreter's own, which would end the sandbox before Python's limit is reached.
     """
     function: Any = caller.entry.function
     for name in _METHODS:

@@ -147,15 +147,14 @@ class _Builder:
             return TEXTS[hint]()
         if hint in (list, set, frozenset, dict, tuple) or hint in LISTS or hint in _DICTS or hint in _SETS:
             return self._container(hint, (), {})
-        if isinstance(hint, type):
+        if _is_class(hint):
             if issubclass(hint, enum.Enum):
                 try:
                     return ChoiceCodec(choices_of_enum(hint), is_enum=True, title=hint.__name__)
                 except TypeError as error:
                     raise TypeError(f"`{hint_name(hint)}`: {error}") from None
-            cls: Any = hint
-            if _is_record(cls):
-                return self._record(cls, cls, {})
+            if _is_record(hint):
+                return self._record(hint, hint, {})
             for base in (bytes, str, int, float):
                 # A subclass that adds no state of its own, such as the SDK's `Bytes`.
                 if issubclass(hint, base):
@@ -251,12 +250,17 @@ class _RecordField:
     default: Any
 
 
+def _is_class(hint: Any) -> bool:
+    """Is `isinstance`, without the narrowing of a type checker to a class of unknown parts."""
+    return isinstance(hint, type)
+
+
 def _is_record(cls: Any) -> bool:
     return dataclasses.is_dataclass(cls) or typing.is_typeddict(cls) or _is_named_tuple(cls)
 
 
 def _is_named_tuple(cls: Any) -> bool:
-    return issubclass(cls, tuple) and hasattr(cls, "_fields") and hasattr(cls, "_field_defaults")
+    return tuple in cls.__mro__ and hasattr(cls, "_fields") and hasattr(cls, "_field_defaults")
 
 
 def _fields(cls: Any) -> list[_RecordField]:

@@ -78,7 +78,7 @@ class TupleCodec(Codec):
     def decode(self, value: Any) -> Any:
         if not isinstance(value, list):
             raise misfit(self.expected, value)
-        given = cast("list[Any]", value)
+        given: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
         if len(given) != len(self.items):
             raise Misfit(f"expected {self.expected}, found {len(given)} of them")
         items: list[Any] = []

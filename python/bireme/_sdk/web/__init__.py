@@ -10,9 +10,9 @@
 >>> testing.web(app, "GET", "/pages/x").json()["detail"]
 'parameter `id` of the path: expected an integer, found `x`'
 
-A parameter that is named in the route comes from the path. Of the others, a dataclass, a ``TypedDict`` or a ``dict`` is
-the body as JSON, ``Form[T]`` a posted form, ``bytes`` the body as it is, `Body` the body streamed, `Request` everything;
-any other type is a parameter of the query.
+A parameter that is named in the route comes from the path. Of the others, a dataclass, a ``TypedDict`` or a ``dict``
+is the body as JSON, ``Form[T]`` a posted form, ``bytes`` the body as it is, `Body` the body streamed, `Request`
+everything; any other type is a parameter of the query.
 
 A function returns `Html`, a text, bytes, `Response`, `Redirect`, `Stream`, or anything that has JSON; an iterator is a
 stream, and ``None`` is a 204. It raises `Problem` for an answer with a status of its own.

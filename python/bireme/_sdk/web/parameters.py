@@ -136,9 +136,8 @@ def parameters_of(
             )
     readers = [one.parameter.name for one in found if one.source not in ("path", "query")]
     if len(readers) > 1:
-        raise TypeError(
-            f"`{function.__name__}`: only one parameter can take the body, not {' and '.join(f'`{n}`' for n in readers)}"
-        )
+        both = " and ".join(f"`{name}`" for name in readers)
+        raise TypeError(f"`{function.__name__}`: only one parameter can take the body, not {both}")
     return found, result
 
 
