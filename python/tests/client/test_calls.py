@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import inspect
 import multiprocessing
@@ -131,6 +132,15 @@ def test_the_control_api_wants_a_token_and_functions_do_not(running: Running) ->
     assert running.token not in repr(bireme.Host(running.url, running.token).address)
     known = Function.lookup("hello", "greet", host=bireme.Host(running.url, running.token))
     assert Function(stranger, "hello", "greet", known.metadata)("Ada") == "hello, Ada"
+
+
+def test_over_the_control_socket_the_user_stands_for_the_token(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIREME_DATA", str(running.data))
+    host = bireme.Host()
+    assert host.url.startswith("unix:") and host.address.token is None
+    square = Function.lookup("hello", "square", host=host)
+    assert square(3) == 9 and list(square.map(range(100))) == [n * n for n in range(100)]
+    assert asyncio.run(square.aremote(4)) == 16
 
 
 def test_a_receipt_tells_the_cost(host: bireme.Host) -> None:
