@@ -1,8 +1,8 @@
 //! Hostile bytes for every reader of the host.
 //!
 //! A target is a function of bytes that panics where the host would break a promise. The same targets run in three
-//! ways: over their corpus in `cargo test`, under a seeded mutator that needs no other compiler (`bireme-fuzz run`), and
-//! under libFuzzer (`fuzz_targets/`, nightly).
+//! ways: over their corpus in `cargo test`, under a seeded mutator that needs no other compiler (`bireme-fuzz run`),
+//! and under libFuzzer (`fuzz_targets/`, nightly).
 //!
 //! Limits: each target has its own, of bytes of an input and of memory that one execution may hold.
 

@@ -16,7 +16,7 @@ use crate::spawner::Spawner;
 
 /// Names in the data directory: the token's file, and the Unix socket of the control API.
 const TOKEN: &str = "token";
-const CONTROL_SOCKET: &str = "control.sock";
+const CONTROL_SOCKET: &str = "run/control.sock";
 const MEMORY_MIN_MIB: u64 = MEMORY_MIN >> 20;
 
 /// A configuration that cannot be used.

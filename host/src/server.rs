@@ -40,6 +40,7 @@ use crate::sandbox::{EngineConfig, Program, Sandbox, SandboxError, Services};
 use crate::settings::{OperatorToken, TokenError};
 use crate::storage::{Observer, StorageError};
 use crate::store::{StoreDir, engine};
+use crate::unix_socket::UnboundSocket;
 
 pub use self::confined::ConfineError;
 pub(crate) use self::confined::confine;
@@ -237,6 +238,8 @@ pub struct ListenSettings {
     pub serves_deployments: bool,
     /// Records the last call of a function, to repeat it.
     pub last_call: Option<Arc<LastCall>>,
+    /// The control socket of a host that can make none any more.
+    pub(crate) control: Option<UnboundSocket>,
 }
 
 /// A host whose data directory is open. It does not listen yet, so more apps can be loaded first.
@@ -251,7 +254,7 @@ impl OpenHost {
     /// Resumes durable calls, maps and schedules, then accepts connections.
     pub async fn start(self, mut ingress: Ingress) -> Result<RunningHost, StartError> {
         let Self { host, settings, token } = self;
-        bind_control(&mut ingress, &host.config.directories.control_socket());
+        bind_control(&mut ingress, settings.control, &host.config.directories.control_socket());
         let control_socket = ingress.control_path().map(Path::to_owned);
         let address = ingress.address();
         host.own_listeners.insert(address);
@@ -280,8 +283,9 @@ impl OpenHost {
 }
 
 /// Listens at the control socket. A host goes on without one: its control API answers over TCP, with the token.
-fn bind_control(ingress: &mut Ingress, path: &Path) {
-    if let Err(error) = ingress.bind_control(path) {
+fn bind_control(ingress: &mut Ingress, socket: Option<UnboundSocket>, path: &Path) {
+    let socket = socket.map_or_else(UnboundSocket::new, Ok);
+    if let Err(error) = socket.and_then(|socket| ingress.bind_control(socket, path)) {
         tracing::warn!(%error, path = %path.display(), "no control socket; commands send the token over TCP");
     }
 }

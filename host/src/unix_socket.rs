@@ -5,9 +5,9 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -35,17 +35,27 @@ impl Drop for SocketFile {
     }
 }
 
-/// Listens at `path`, with mode 0600 from the first moment, and replaces a socket that a killed process left there. The
-/// caller holds a lock, so that nobody listens there now.
-pub(crate) fn listen_at(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+/// A socket that listens nowhere yet: a confined process makes none.
+#[derive(Debug)]
+pub(crate) struct UnboundSocket(OwnedFd);
+
+impl UnboundSocket {
+    pub(crate) fn new() -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        Ok(Self(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?))
+    }
+}
+
+/// Listens at `path`, whose directory is made if it is missing, with mode 0600 from the first moment, and replaces a
+/// socket that a killed process left there. The caller holds a lock, so that nobody listens there now.
+pub(crate) fn listen_at(UnboundSocket(socket): UnboundSocket, path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path.parent().unwrap_or(Path::new(".")))?;
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
         Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     // The file gets the mode of the socket, so there is no moment in which others may connect.
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     with_short(path, |short| Ok(bind(&socket, &SocketAddrUnix::new(short)?)?))?;
@@ -78,7 +88,7 @@ mod tests {
     use super::*;
 
     fn check(path: &Path) {
-        let (listener, file) = listen_at(path).unwrap();
+        let (listener, file) = listen_at(UnboundSocket::new().unwrap(), path).unwrap();
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
         let ours = connect(path).unwrap();
         let _theirs = listener.accept().unwrap();
@@ -99,14 +109,14 @@ mod tests {
     fn a_socket_that_nobody_listens_at_is_replaced_and_a_file_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.sock");
-        let (listener, file) = listen_at(&path).unwrap();
+        let (listener, file) = listen_at(UnboundSocket::new().unwrap(), &path).unwrap();
         drop(listener);
         // As a killed process leaves it.
         std::mem::forget(file);
         assert_eq!(connect(&path).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
         check(&path);
         fs::write(&path, "mine").unwrap();
-        assert_eq!(listen_at(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(listen_at(UnboundSocket::new().unwrap(), &path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"mine");
     }
 }

@@ -91,8 +91,8 @@ impl ArtifactCache {
         self.modules.get(&part.digest).is_some() || self.path(engine, part).exists()
     }
 
-    /// Returns the compiled component; `fresh` has the code of parts that were compiled just now, by their digests. `None`
-    /// if a part is in neither. Blocks for the disk.
+    /// Returns the compiled component; `fresh` has the code of parts that were compiled just now, by their digests.
+    /// `None` if a part is in neither. Blocks for the disk.
     pub(crate) fn keep(
         &self,
         engine: &Engine,

@@ -9,6 +9,8 @@ use wasmparser::{ExternalKind, Parser, Payload};
 use super::metadata::MetadataError;
 use super::sections::TopLevel;
 
+/// Import of a component that is made from source files.
+pub(crate) const FILES: &str = "bireme:host/files@0.1.0";
 /// Export of an app that describes itself.
 pub(crate) const METADATA: &str = "bireme:host/metadata@0.1.0";
 /// Export of an app with web functions.

@@ -4,7 +4,8 @@
 //! A part becomes an import of a core module, which the linker provides: the index spaces of the component stay as they
 //! were, and so does the order in which modules are instantiated.
 //!
-//! Not here: validity of the component. Whatever this module does not know stays in the rest, for the compiler to judge.
+//! Not here: validity of the component. Whatever this module does not know stays in the rest, for the compiler to
+//! judge.
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -83,7 +84,7 @@ fn divide(component: &Bytes) -> Option<Parts> {
         match &payload {
             Payload::Version { .. } | Payload::End(_) => {}
             Payload::ModuleSection { unchecked_range, .. } => {
-                let module = &component[unchecked_range.clone()];
+                let module = component.get(unchecked_range.clone())?;
                 let part = (module.len() >= PART_BYTES_MIN && modules.len() < PARTS_MAX).then(|| code_module(module));
                 if let Some(CodeModule { module_type, empty_data }) = part.flatten() {
                     let import = format!("{IMPORT_PREFIX}{}", modules.len());
@@ -98,7 +99,7 @@ fn divide(component: &Bytes) -> Option<Parts> {
                 }
             }
             Payload::ComponentSection { unchecked_range, .. } => {
-                let data = &component[unchecked_range.clone()];
+                let data = component.get(unchecked_range.clone())?;
                 rest.section(&RawSection { id: ComponentSectionId::Component as u8, data });
             }
             // Imports add types to the space of core types, so the component's own would change their numbers.

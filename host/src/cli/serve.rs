@@ -28,6 +28,7 @@ use crate::logs::Level;
 use crate::server::{Host, ListenSettings, Resumed, RunningHost, confine};
 use crate::spawner::Spawner;
 use crate::storage::StorageError;
+use crate::unix_socket::UnboundSocket;
 use crate::{descriptors, telemetry};
 
 /// Serve apps over HTTP: each function at POST /APP/FUNCTION, each web function at its route below /APP. On Ctrl-C or
@@ -83,9 +84,10 @@ impl Serve {
         config.directories = config.directories.of_confined();
         config.inference.spawner = Spawner::start_process(&config.directories.models)?;
         let service_manager = ServiceManager::of_this_process();
+        let control = UnboundSocket::new().ok();
         confine(&config.directories, address.port())?;
         telemetry::start_thread();
-        runtime::block_on(self.serve(config, apps, address, retention, service_manager, global.json))
+        runtime::block_on(self.serve(config, apps, address, (retention, control), service_manager, global.json))
     }
 
     /// Opens the apps on the command line, and builds those that are crates: a confined host reads no such file.
@@ -103,11 +105,11 @@ impl Serve {
         config: Config,
         apps: Vec<Located>,
         address: SocketAddr,
-        retention: Retention,
+        (retention, control): (Retention, Option<UnboundSocket>),
         service_manager: ServiceManager,
         is_json: bool,
     ) -> Result<(), Exit> {
-        let settings = ListenSettings { retention, serves_deployments: true, last_call: None };
+        let settings = ListenSettings { retention, serves_deployments: true, last_call: None, control };
         let open = Host::build(config, StderrLog::of_server(Level::Info))?.open(settings).await?;
         self.load_named(apps, &open.host, is_json).await?;
         // Before the port accepts: a supervisor may stop the host from then on.

@@ -22,6 +22,9 @@ const WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
     ReadFile | ReadDir | WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer
 });
 
+/// Rights to a directory in which a socket is bound.
+const SOCKETS: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadDir | MakeSock | RemoveFile});
+
 /// What a host keeps of the file system and of the ports.
 #[derive(Debug, Default)]
 pub struct HostAccess {
@@ -29,6 +32,8 @@ pub struct HostAccess {
     pub writable: Vec<PathBuf>,
     /// Files that it reads and writes, and does not replace.
     pub writable_files: Vec<PathBuf>,
+    /// Directories in which it binds and removes sockets.
+    pub sockets: Vec<PathBuf>,
     /// Directories whose names it lists.
     pub listed: Vec<PathBuf>,
     /// Files and directories that it reads.
@@ -52,6 +57,7 @@ fn restrict_host(access: &HostAccess) -> Result<RestrictionStatus, RulesetError>
         .create()?
         .add_rules(path_beneath_rules(&access.writable, WRITE))?
         .add_rules(path_beneath_rules(&access.writable_files, WRITE))?
+        .add_rules(path_beneath_rules(&access.sockets, SOCKETS))?
         .add_rules(path_beneath_rules(&access.listed, AccessFs::ReadDir))?
         .add_rules(path_beneath_rules(SYSTEM, READ))?
         .add_rules(path_beneath_rules(&access.readable, READ))?

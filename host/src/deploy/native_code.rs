@@ -52,8 +52,8 @@ impl NativeCode {
         Self { sandbox, artifacts: Arc::new(artifacts), compiler }
     }
 
-    /// Compiles a component, called `name` in messages: the parts of it that were not compiled before. Dropping the future
-    /// ends the compile.
+    /// Compiles a component, called `name` in messages: the parts of it that were not compiled before. Dropping the
+    /// future ends the compile.
     pub(crate) async fn compile(&self, component: &ComponentBytes, name: &str) -> Result<Compiled, CodeError> {
         let (artifacts, engine, kept) = (self.artifacts.clone(), self.sandbox.engine().clone(), component.clone());
         let (parts, loaded) = blocking(move || {

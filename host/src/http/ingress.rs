@@ -25,7 +25,7 @@ use super::peer::Peer;
 use super::routes::Routes;
 use super::write_timeout::ConnectionStream;
 use crate::metrics::HttpCounters;
-use crate::unix_socket::{self, SocketFile};
+use crate::unix_socket::{self, SocketFile, UnboundSocket};
 use crate::{descriptors, limits};
 
 /// Pause after `accept` failed for lack of descriptors or memory.
@@ -52,8 +52,8 @@ impl Ingress {
     }
 
     /// Listens at this Unix socket too, whose file goes with the listener. The caller holds the lock of the directory.
-    pub(crate) fn bind_control(&mut self, path: &Path) -> io::Result<()> {
-        let (listener, file) = unix_socket::listen_at(path)?;
+    pub(crate) fn bind_control(&mut self, socket: UnboundSocket, path: &Path) -> io::Result<()> {
+        let (listener, file) = unix_socket::listen_at(socket, path)?;
         self.control = Some((UnixListener::from_std(listener)?, file));
         Ok(())
     }

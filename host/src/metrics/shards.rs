@@ -104,7 +104,6 @@ impl Count {
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
 
     use super::*;
 

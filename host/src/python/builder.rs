@@ -126,7 +126,8 @@ impl Workshop {
         let engine = EngineConfig { instances_max: 1, ..EngineConfig::default() };
         let sandbox = Arc::new(Sandbox::new(&engine)?);
         let cache = ArtifactCache::open(artifacts).map_err(CodeError::from)?;
-        let code = NativeCode::new(sandbox.clone(), cache, Compiler::new(compiler, Spawner::in_process(Path::new("."))));
+        let code =
+            NativeCode::new(sandbox.clone(), cache, Compiler::new(compiler, Spawner::in_process(Path::new("."))));
         Ok(Self { data: data.to_owned(), base, sandbox, code })
     }
 
@@ -211,7 +212,7 @@ impl Workshop {
         let files = Files::open(Some(&project.dir), packages.dir.as_deref(), self.base.library.clone())?;
         let entry = (project.entry.as_str(), &project.app);
         let preloaded = self.sandbox.preload_app(base, linked, Arc::new(files), entry, LIMITS).await;
-        let preloaded = preloaded.map_err(|error| PythonError::of_preload(error, packages))?;
+        let preloaded = preloaded.map_err(|error| packages.reason(error))?;
         let metadata = Metadata::parse(preloaded.document.as_bytes())?;
         let component = ComponentBytes::new(preloaded.component)?.with_metadata(&metadata)?;
         let app = DescribedApp { component, metadata };

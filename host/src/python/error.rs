@@ -4,7 +4,6 @@ use std::io;
 use std::path::PathBuf;
 
 use super::project::ProjectError;
-use super::requirements::Packages;
 use crate::app::ComponentError;
 use crate::app::metadata::MetadataError;
 use crate::codes::Code;
@@ -46,31 +45,7 @@ pub(crate) enum PythonError {
     Stopped(String),
 }
 
-/// Remedies by package.
-const REMEDIES: [(&str, &str); 5] = [
-    ("pydantic_core", "use dataclasses, whose fields are checked at the call, or pydantic 1 (`pydantic<2`)"),
-    ("numpy", "use lists and `array`, or have a model compute: `bireme.model(NAME).infer(...)`"),
-    ("pandas", "use `csv` and dataclasses"),
-    ("lxml", "use `html.parser`, or beautifulsoup4 with it"),
-    ("orjson", "use `json`"),
-];
-
 impl PythonError {
-    /// Returns the reason of a failed import: native code of a package, if its words name one.
-    pub(super) fn of_preload(error: PreloadError, packages: &Packages) -> Self {
-        let PreloadError::Load(failure) = &error else { return error.into() };
-        let text = format!("{}\n{}", failure.message, failure.traceback);
-        let Some((package, file)) = packages.native_named_in(&text) else { return error.into() };
-        let remedy = REMEDIES.iter().find(|(name, _)| *name == package);
-        let remedy = remedy.map_or("use a package that is written in Python alone", |(_, remedy)| remedy);
-        Self::Native {
-            package: package.to_owned(),
-            file: file.to_owned(),
-            remedy,
-            traceback: failure.traceback.clone(),
-        }
-    }
-
     /// Returns the error code for users.
     pub(crate) fn code(&self) -> Code {
         match self {

@@ -1,7 +1,8 @@
-//! Apps in Python: from source files to a component, without a toolchain. The base component, an interpreter with the SDK,
-//! imports the app's modules once; its memory then is the app (`sandbox::preload`).
+//! Apps in Python: from source files to a component, without a toolchain. The base component, an interpreter with the
+//! SDK, imports the app's modules once; its memory then is the app (`sandbox::preload`).
 //!
-//! Not here: running the app (`sandbox`), its metadata (the component's `describe`), the SDK (`python/` of the repository).
+//! Not here: running the app (`sandbox`), its metadata (the component's `describe`), the SDK (`python/` of the
+//! repository).
 
 mod base;
 mod builder;

@@ -1,7 +1,9 @@
-//! Requirements of an app: wheels for the interpreter of the base, unpacked once for each list of them, without native code.
+//! Requirements of an app: wheels for the interpreter of the base, unpacked once for each list of them, without native
+//! code.
 //!
-//! Wheels are resolved for Linux, since most packages have no wheel for WebAssembly; then their native files are removed.
-//! Many packages have a fall-back in Python. One that has none fails when it is imported, and is named with the file.
+//! Wheels are resolved for Linux, since most packages have no wheel for WebAssembly; then their native files are
+//! removed. Many packages have a fall-back in Python. One that has none fails when it is imported, and is named with
+//! the file.
 
 use std::fs;
 use std::io;
@@ -13,11 +15,20 @@ use tokio::process::Command;
 
 use super::error::PythonError;
 use super::project::Project;
+use crate::sandbox::PreloadError;
 
 /// Version of Python in the base.
 const PYTHON: &str = "3.14";
 /// Platforms whose wheels are taken, the newest first.
 const PLATFORMS: [&str; 3] = ["manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"];
+/// Remedies by package.
+const REMEDIES: [(&str, &str); 5] = [
+    ("pydantic_core", "use dataclasses, whose fields are checked at the call, or pydantic 1 (`pydantic<2`)"),
+    ("numpy", "use lists and `array`, or have a model compute: `bireme.model(NAME).infer(...)`"),
+    ("pandas", "use `csv` and dataclasses"),
+    ("lxml", "use `html.parser`, or beautifulsoup4 with it"),
+    ("orjson", "use `json`"),
+];
 /// List of the native files that were removed, in the packages' directory.
 const REMOVED: &str = "bireme-removed.txt";
 /// Requirements that come with the base.
@@ -33,7 +44,8 @@ pub(super) struct Packages {
 }
 
 impl Packages {
-    /// Returns the packages of an app; installs them with the first build that has this list. `data` is the data directory,
+    /// Returns the packages of an app; installs them with the first build that has this list. `data` is the data
+    /// directory,
     /// `base` the digest of the base.
     pub(super) async fn of(project: &Project, data: &Path, base: &[u8; 32]) -> Result<Self, PythonError> {
         let list = project.requirements()?;
@@ -82,9 +94,20 @@ impl Packages {
         Some(self.dir.as_ref()?.with_extension("wasm"))
     }
 
-    /// Returns the native file that a failed import lacks, with its package: the file whose module `text` names, else one
-    /// of a package that it names.
-    pub(super) fn native_named_in(&self, text: &str) -> Option<(&str, &str)> {
+    /// Returns the reason of a failed import: native code of a package, if its words name one.
+    pub(super) fn reason(&self, error: PreloadError) -> PythonError {
+        let PreloadError::Load(failure) = &error else { return error.into() };
+        let text = format!("{}\n{}", failure.message, failure.traceback);
+        let Some((package, file)) = self.native_named_in(&text) else { return error.into() };
+        let remedy = REMEDIES.iter().find(|(name, _)| *name == package);
+        let remedy = remedy.map_or("use a package that is written in Python alone", |(_, remedy)| remedy);
+        let (package, file) = (package.to_owned(), file.to_owned());
+        PythonError::Native { package, file, remedy, traceback: failure.traceback.clone() }
+    }
+
+    /// Returns the native file that a failed import lacks, with its package: the file whose module `text` names, else
+    /// one of a package that it names.
+    fn native_named_in(&self, text: &str) -> Option<(&str, &str)> {
         let module = |file: &str| file.split('.').next().unwrap_or_default().replace('/', ".");
         let is_module = |file: &&String| text.contains(&module(file));
         let is_package = |file: &&String| {

@@ -1,5 +1,5 @@
-//! Files for the loader: those of the app, of its requirements and of the standard library, each below a root of its own.
-//! Plain files beneath a directory, whatever links say.
+//! Files for the loader: those of the app, of its requirements and of the standard library, each below a root of its
+//! own. Plain files beneath a directory, whatever links say.
 
 use std::collections::BTreeSet;
 use std::io::{self, Cursor, Read};

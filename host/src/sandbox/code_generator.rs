@@ -24,8 +24,8 @@ impl CodeGenerator {
         Ok(Self { engine })
     }
 
-    /// Compiles a component or a core module, on as many threads as there are cores. Blocks for as long as that takes (about a second
-    /// for 2 MB on two cores).
+    /// Compiles a component or a core module, on as many threads as there are cores. Blocks for as long as that takes
+    /// (about a second for 2 MB on two cores).
     pub(crate) fn compile(&self, wasm: &[u8]) -> Result<Vec<u8>, CodeGeneratorError> {
         let compiled = match wasmparser::Parser::is_core_wasm(wasm) {
             true => self.engine.precompile_module(wasm),

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::time::Duration;
 
 use super::{OpenError, ServerError};
@@ -60,8 +61,9 @@ fn prepare(directories: &Directories) -> Result<(), ConfineError> {
     tasks::cores();
     ArtifactCache::open(&directories.artifacts).map_err(ServerError::from)?;
     StoreDir::make(&directories.data).map_err(|error| OpenError::Storage(error.into()))?;
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directories.models);
-    made.map_err(OpenError::from)?;
+    for dir in [Some(directories.models.as_path()), directories.control_socket().parent()].into_iter().flatten() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(OpenError::from)?;
+    }
     if OperatorToken::of_environment().map_err(OpenError::from)?.is_none() {
         OperatorToken::read_or_make(&directories.token).map_err(OpenError::from)?;
     }
@@ -87,5 +89,6 @@ fn access(directories: &Directories, port: u16) -> HostAccess {
     readable.extend(timetable::system_files());
     readable.push(directories.token.clone());
     let listed = vec![directories.data.clone(), directories.models.clone()];
-    HostAccess { writable, writable_files, listed, readable, port }
+    let sockets = directories.control_socket().parent().map(Path::to_owned).into_iter().collect();
+    HostAccess { writable, writable_files, sockets, listed, readable, port }
 }

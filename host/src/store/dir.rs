@@ -21,17 +21,18 @@ use crate::storage::StorageError;
 
 pub(super) const DATABASE_FILE: &str = "store.redb";
 /// Names in a data directory that are bireme's.
-const OURS: [&str; 14] = [
+const OURS: [&str; 15] = [
     "apps",
     "artifacts",
     "compiled",
-    "control.sock",
     "dev",
     "lock",
     "logs",
     "models",
+    "python",
     "reserve",
     "results",
+    "run",
     "sdk",
     "store.redb",
     "store.redb.new",

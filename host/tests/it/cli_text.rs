@@ -73,6 +73,7 @@ fn help_of_bireme() {
                            HTTP: the main job on real input
               sdk          Let plain cargo and editors find the SDK of an app: writes .cargo/config.toml in its
                            directory
+              python       Install Python for apps: an interpreter with the SDK, as a component
               token        Print the token that the control API of this data directory's host asks for. Commands
                            read it by themselves; programs send it as `authorization: Bearer TOKEN`.
                            BIREME_TOKEN takes the place of the file
@@ -697,6 +698,15 @@ fn help_of_new() {
 
                       [default: transform]
 
+                  --lang <LANG>
+                      Language of the app
+
+                      Possible values:
+                      - rust:   A crate, compiled by cargo
+                      - python: Modules, run by the interpreter that comes with the wheel
+
+                      [default: rust]
+
                   --name <NAME>
                       The app's name, if not the directory's
 
@@ -717,6 +727,7 @@ fn help_of_new() {
 
             Examples:
               bireme new pages --template scrape
+              bireme new pages --lang python
               bireme new .
         "#]],
     );
@@ -740,8 +751,8 @@ fn help_of_dev() {
 
             Arguments:
               <APP>
-                      The crate's directory; or a component that something else builds, a `.wasm` file or a
-                      directory with a `bireme.toml`
+                      The directory of a crate or of a Python app, or a `.py` file; or a component that
+                      something else builds, a `.wasm` file or a directory with a `bireme.toml`
 
             Options:
                   --listen <ADDR>
@@ -947,7 +958,7 @@ fn no_command() {
         2,
         expect![[r#"
             error[usage]: 'bireme' requires a subcommand but one was not provided
-              [subcommands: new, build, inspect, run, test, map, serve, dev, deploy, apps, history, rollback, stop, start, call, spawn, get, cancel, ps, results, export, logs, schedule, kv, models, embed, rerank, classify, infer, demo, sdk, token, explain, doctor, completions, man, help]
+              [subcommands: new, build, inspect, run, test, map, serve, dev, deploy, apps, history, rollback, stop, start, call, spawn, get, cancel, ps, results, export, logs, schedule, kv, models, embed, rerank, classify, infer, demo, sdk, python, token, explain, doctor, completions, man, help]
 
             Usage: bireme [OPTIONS] <COMMAND>
 

@@ -21,7 +21,7 @@ const WRONG: &str = "the-token-of-another-host";
 const NOBODY: u32 = 65_534;
 
 fn socket(data: &Path) -> PathBuf {
-    data.join("control.sock")
+    data.join("run/control.sock")
 }
 
 fn head(request: &str) -> String {
@@ -101,7 +101,9 @@ fn another_user_is_asked_for_the_token_even_where_the_socket_lets_it_in() {
     let (status, answer) = ask(&format!("{apps}\r\n"));
     assert!(status.is_none() && answer.contains("PermissionError"), "its modes keep others out: {answer}");
 
-    fs::set_permissions(data.path(), Permissions::from_mode(0o755)).unwrap();
+    for dir in [data.path(), socket(data.path()).parent().unwrap()] {
+        fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap();
+    }
     fs::set_permissions(socket(data.path()), Permissions::from_mode(0o666)).unwrap();
     for request in [&apps, &head("GET /metrics"), &head("GET /"), &head("DELETE /api/v1/apps/hello")] {
         let (status, answer) = ask(&format!("{request}\r\n"));

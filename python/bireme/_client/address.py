@@ -18,7 +18,7 @@ from ..errors import HostUnreachable, InvalidInput
 DEFAULT = "http://127.0.0.1:8080"
 # Data directory of the service that the packages install.
 _SERVICE = Path("/var/lib/bireme")
-_SOCKET, _TOKEN = "control.sock", "token"
+_SOCKET, _TOKEN = "run/control.sock", "token"
 _PROBE_SECONDS = 1.0
 
 

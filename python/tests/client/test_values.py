@@ -202,10 +202,11 @@ def test_a_control_socket_that_answers_is_found_first(tmp_path: Path, monkeypatc
 
     monkeypatch.setenv("BIREME_DATA", str(tmp_path))
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(tmp_path / "control.sock"))
+    (tmp_path / "run").mkdir()
+    listener.bind(str(tmp_path / "run/control.sock"))
     # A host that was killed leaves it behind: nobody listens.
     assert address.find().kind == "tcp"
     listener.listen()
     found = address.find()
-    assert (found.kind, found.host, found.token) == ("unix", str(tmp_path / "control.sock"), None)
+    assert (found.kind, found.host, found.token) == ("unix", str(tmp_path / "run/control.sock"), None)
     listener.close()

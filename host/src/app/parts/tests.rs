@@ -3,7 +3,7 @@ use super::*;
 /// A core module of code alone, of more than `PART_BYTES_MIN` bytes, that imports a memory and a function.
 fn library(answer: u32) -> String {
     let filler: String =
-        (0..4_000).map(|n| format!("(func (result i32) i32.const {n} i32.const {n} i32.mul i32.load)")).collect();
+        (0..8_000).map(|n| format!("(func (result i32) i32.const {n} i32.const {n} i32.mul i32.load)")).collect();
     format!(
         r#"(core module $library (import "memory" "memory" (memory 1)) (import "host" "twice" (func (param i32) (result i32)))
             (table (export "table") 2 funcref) (global (export "global") i32 (i32.const 1))

@@ -33,9 +33,9 @@ mod tests {
     #[test]
     fn a_socket_is_told_from_one_that_was_left_and_from_none() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("control.sock");
+        let path = dir.path().join("run/control.sock");
         assert!(check(&path).is_none());
-        let (listener, _file) = unix_socket::listen_at(&path).unwrap();
+        let (listener, _file) = unix_socket::listen_at(unix_socket::UnboundSocket::new().unwrap(), &path).unwrap();
         assert!(check(&path).unwrap().detail.starts_with("a host listens"));
         drop(listener);
         let left = check(&path).unwrap();

@@ -2,7 +2,7 @@
 
 use wasmtime::component::Linker;
 
-use crate::sandbox::preload::FILES;
+use crate::app::kind::FILES;
 use crate::sandbox::state::CallState;
 
 /// Links the interface.

@@ -30,8 +30,6 @@ use crate::app::compiled::Compiled;
 
 /// Export of a base.
 const LOADER: &str = "bireme:host/loader@0.1.0";
-/// Import of a base.
-pub(super) const FILES: &str = "bireme:host/files@0.1.0";
 
 /// Limits of one run.
 #[derive(Clone, Copy, Debug)]

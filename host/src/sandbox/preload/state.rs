@@ -12,7 +12,7 @@ use wasmtime::component::{Component, Linker, ResourceTable, ResourceType};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
-use super::FILES;
+use crate::app::kind::FILES;
 use crate::limits;
 use crate::sandbox::command::Output;
 use crate::sandbox::limiter::MemoryLimiter;
