@@ -44,7 +44,7 @@ class Text(HTMLParser):
         self.words += len(data.split())
 
 
-@app.function(timeout="20s", memory="64MiB", retries=2, outbound=["$site"])
+@app.function(timeout="2m", memory="64MiB", retries=2, outbound=["$site"])
 def words(url: str) -> int:
     """Counts the words of a page."""
     text = Text()
@@ -143,7 +143,13 @@ def main() -> None:
     if not files:
         sys.exit(f"no page below {given.pages}")
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=given.pages))
+    class Pages(http.server.ThreadingHTTPServer):
+        """A server that says nothing of clients that are gone: the host is killed."""
+
+        def handle_error(self, *_: Any) -> None:
+            pass
+
+    server = Pages(("127.0.0.1", 0), functools.partial(Quiet, directory=given.pages))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     site = f"http://127.0.0.1:{server.server_address[1]}"
     urls = [f"{site}/{files[n % len(files)]}" for n in range(given.count)]

@@ -10,6 +10,7 @@ const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus");
 
 /// One test for all, since memory is counted for the process.
 #[test]
+#[expect(clippy::print_stderr, reason = "the last line names the input that ends the process")]
 fn no_input_of_a_corpus_breaks_a_promise() {
     for target in &TARGETS {
         let inputs = runner::corpus(Path::new(CORPUS), target).unwrap();

@@ -1,4 +1,5 @@
-//! `bireme:host/files` for calls: there are none. An app that was preloaded imports the interface, and has read its files.
+//! `bireme:host/files` for calls: there are none. An app that was preloaded imports the interface, and has read its
+//! files.
 
 use wasmtime::component::Linker;
 
