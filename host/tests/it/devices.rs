@@ -152,8 +152,10 @@ fn a_named_gpu_that_is_not_there_ends_each_command_before_it_does_anything() {
     let expected = "error[no-device]: `cuda:7` cannot be used: there are 2 GPUs, cuda:0 to cuda:1
   hint: name one of those, or `auto`; CUDA_VISIBLE_DEVICES hides and renumbers devices
   more: bireme explain no-device\n";
+    // Closed to others already, of which `serve` would tell.
+    let data = support::fresh_data();
     for words in commands {
-        let output = on(&driver, command(shared_data(), words));
+        let output = on(&driver, command(data.path(), words));
         assert_eq!((output.status, &*output.stdout, &*output.stderr), (69, "", expected), "{words:?}");
     }
     // Behind the target, where flags of the command may stand, too; as JSON with the same code.
