@@ -154,6 +154,7 @@ fn a_named_gpu_that_is_not_there_ends_each_command_before_it_does_anything() {
   more: bireme explain no-device\n";
     // Closed to others already, of which `serve` would tell.
     let data = support::fresh_data();
+    std::fs::set_permissions(data.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     for words in commands {
         let output = on(&driver, command(data.path(), words));
         assert_eq!((output.status, &*output.stdout, &*output.stderr), (69, "", expected), "{words:?}");
