@@ -54,7 +54,10 @@ class Host:
             [BIREME, "--json", *words, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=self.log, text=True
         )
         assert self.process.stdout is not None
-        self.url = f"http://{json.loads(self.process.stdout.readline())['listening']}"
+        said: dict[str, str] = {}
+        while "listening" not in said:
+            said = json.loads(self.process.stdout.readline())
+        self.url = f"http://{said['listening']}"
         self.started = time.monotonic() - began
         threading.Thread(target=self.process.stdout.read, daemon=True).start()
 
@@ -78,7 +81,7 @@ def sequential(call: Callable[[str], Any], count: int) -> list[float]:
     times = []
     for n in range(count):
         began = time.perf_counter()
-        assert call(f"n{n}") == f"Hello, n{n}!"
+        assert f"n{n}" in str(call(f"n{n}"))
         times.append(time.perf_counter() - began)
     return times
 
