@@ -41,7 +41,7 @@ TOML
 
 rm -f "$out"/bireme-*.whl
 (cd "$tree" && "$tools/bin/hatchling" build --target wheel --directory "$out" >/dev/null)
-# What the dynamic linker will look for: the newest version of a symbol of the C library.
+# The oldest C library that has every symbol of the binary.
 glibc=$(objdump --dynamic-syms "$tree/bin/bireme" | sed -n 's/.*GLIBC_\(2\.[0-9]*\).*/\1/p' | sort -uV | tail -n 1)
 "$tools/bin/wheel" tags --remove --python-tag py3 --abi-tag none \
     --platform-tag "manylinux_${glibc/./_}_x86_64" "$out"/bireme-*.whl >/dev/null

@@ -175,7 +175,7 @@ pub fn child(target: &Target, executions: u64, seed: u64, dir: &Path) -> Result<
         message.extend_from_slice(&input);
         shared.write_all_at(&message, 0)?;
         let execution = execute(target, &input);
-        // What is accepted leads further into a reader, and the latest of it are mutated on.
+        // Accepted inputs lead further into a reader: the latest ones are mutated again.
         if execution.outcome.is_ok() && number >= seeds as u64 {
             if pool.len() < POOL_MAX {
                 pool.push(input.clone());

@@ -236,7 +236,7 @@ pub const TARGETS: [Target; 15] = [
         name: "onnx",
         run: models::onnx,
         input_bytes_max: 2 * KIB,
-        // What a constant of a shape may take: 2^28 elements of eight bytes.
+        // The largest constant that a shape allows: 2^28 elements of eight bytes.
         memory: Memory { base_bytes: 3 << 30, times: 0 },
         share: 10,
         words: &[

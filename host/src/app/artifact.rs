@@ -45,7 +45,7 @@ pub(crate) struct ArtifactCache {
     dir: PathBuf,
     key: [u8; 32],
     modules: LoadedModules,
-    /// Whether only modules are kept, which the next version has, too.
+    /// Keeps modules alone: the next version of the app has the same ones, and another rest.
     is_for_edits: bool,
 }
 
@@ -86,7 +86,7 @@ impl ArtifactCache {
         Some(Compiled::new(component, parts, modules))
     }
 
-    /// Whether the cache has the code of a part. It may still be refused.
+    /// Whether the cache has a file for a part. `keep` may still refuse its contents.
     pub(crate) fn has(&self, engine: &Engine, part: &Part) -> bool {
         self.modules.get(&part.digest).is_some() || self.path(engine, part).exists()
     }

@@ -1,5 +1,6 @@
 //! Native code of a component, loaded: its rest, and its modules, which components share.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
@@ -42,11 +43,11 @@ impl Compiled {
         &self.modules
     }
 
-    /// Returns a copy of `linker` that has the modules of this component, and those of no other.
-    pub(crate) fn linker<T: 'static>(&self, linker: &Linker<T>) -> wasmtime::Result<Linker<T>> {
-        let mut linker = linker.clone();
+    /// Returns `linker` with the modules of this component, and those of no other: a copy, if it has some.
+    pub(crate) fn linker<'a, T: 'static>(&self, linker: &'a Linker<T>) -> wasmtime::Result<Cow<'a, Linker<T>>> {
+        let mut linker = Cow::Borrowed(linker);
         for (import, module) in self.imports.iter().zip(&self.modules) {
-            linker.root().module(import, &module.0)?;
+            linker.to_mut().root().module(import, &module.0)?;
         }
         Ok(linker)
     }

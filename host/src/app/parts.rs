@@ -72,9 +72,12 @@ impl Parts {
 
 /// Returns `None` for a component without a module worth sharing, and for one that this module does not know.
 fn divide(component: &Bytes) -> Option<Parts> {
-    // Most components have no such module, and need not be copied.
-    let is_large = |payload: &Payload<'_>| matches!(payload, Payload::ModuleSection { unchecked_range, .. } if unchecked_range.len() >= PART_BYTES_MIN);
-    if !TopLevel::of(component).map_while(Result::ok).any(|payload| is_large(&payload)) {
+    let is_part = |payload| match payload {
+        Payload::ModuleSection { unchecked_range, .. } => component.get(unchecked_range).and_then(part_of).is_some(),
+        _ => false,
+    };
+    // Most components have no part, and are not copied.
+    if !TopLevel::of(component).map_while(Result::ok).any(is_part) {
         return None;
     }
     let mut rest = Component::new();
@@ -85,8 +88,8 @@ fn divide(component: &Bytes) -> Option<Parts> {
             Payload::Version { .. } | Payload::End(_) => {}
             Payload::ModuleSection { unchecked_range, .. } => {
                 let module = component.get(unchecked_range.clone())?;
-                let part = (module.len() >= PART_BYTES_MIN && modules.len() < PARTS_MAX).then(|| code_module(module));
-                if let Some(CodeModule { module_type, empty_data }) = part.flatten() {
+                let part = if modules.len() < PARTS_MAX { part_of(module) } else { None };
+                if let Some(CodeModule { module_type, empty_data }) = part {
                     let import = format!("{IMPORT_PREFIX}{}", modules.len());
                     import_module(&mut rest, &module_type, modules.len() as u32, &import);
                     let bytes = match empty_data {
@@ -118,10 +121,12 @@ fn divide(component: &Bytes) -> Option<Parts> {
             }
         }
     }
-    if modules.is_empty() {
-        return None;
-    }
     Some(Parts { rest: Part::new(rest.finish().into()), modules })
+}
+
+/// Reads a module, if it is a part.
+fn part_of(module: &[u8]) -> Option<CodeModule> {
+    if module.len() < PART_BYTES_MIN { None } else { code_module(module) }
 }
 
 fn import_module(rest: &mut Component, of_module: &ModuleType, core_type: u32, name: &str) {

@@ -2,7 +2,6 @@
 //! described as needed.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::compile_max::print_progress;
 use super::exit::Exit;
@@ -89,7 +88,7 @@ pub(crate) async fn locate(app: &str, dirs: &Directories) -> Result<AppFile, Exi
     }
     if let Some(project) = Project::find(path)? {
         let compiler = CompilerConfig { progress: print_progress, ..CompilerConfig::default() };
-        return of_python(&Builder::new(&dirs.data, &dirs.artifacts, compiler), project).await.map(|(file, _)| file);
+        return of_python(&Builder::new(&dirs.data, &dirs.artifacts, compiler), project).await;
     }
     match ComponentFile::find(path)? {
         Some(file) => file.open(),
@@ -100,14 +99,13 @@ pub(crate) async fn locate(app: &str, dirs: &Directories) -> Result<AppFile, Exi
     }
 }
 
-/// Builds a Python app; returns it with the time that its modules took.
-pub(crate) async fn of_python(builder: &Builder, project: Project) -> Result<(AppFile, Duration), Exit> {
+/// Builds a Python app.
+pub(crate) async fn of_python(builder: &Builder, project: Project) -> Result<AppFile, Exit> {
     let (dir, entry) = (project.dir.clone(), project.entry.clone());
     let manifest = of_crate(&dir)?;
     let built = builder.build(project).await.inspect_err(|error| {
         error.traceback().lines().for_each(|line| output::note(&crate::logs::printable(line)));
     })?;
-    let took = built.took;
     for line in built.output.lines() {
         output::note(&crate::logs::printable(line));
     }
@@ -123,7 +121,7 @@ pub(crate) async fn of_python(builder: &Builder, project: Project) -> Result<(Ap
         Ok::<_, Exit>((path, built.app))
     });
     let (path, DescribedApp { component, metadata }) = written.await?;
-    Ok((AppFile { path, component, metadata: Some(metadata), manifest }, took))
+    Ok(AppFile { path, component, metadata: Some(metadata), manifest })
 }
 
 /// Reads the manifest of a crate: grants for commands on this machine, since attributes are in the code.

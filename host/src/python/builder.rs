@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -47,8 +46,6 @@ pub(crate) struct Built {
     pub app: DescribedApp,
     /// Output of the modules while they were imported.
     pub output: String,
-    /// Time for the modules and the snapshot, without the base.
-    pub took: Duration,
 }
 
 struct Request {
@@ -137,18 +134,13 @@ impl Workshop {
             Ok(packages) => packages,
             Err(error) => return refuse(request, error, requests).await,
         };
-        let base = self.base_with(&packages).await;
-        let ready = async {
-            let base = base?;
-            Ok::<_, PythonError>((self.link(&base).await?, base))
-        };
-        let (linked, base) = match ready.await {
-            Ok(ready) => ready,
+        let base = match self.base_with(&packages).await {
+            Ok(base) => base,
             Err(error) => return refuse(request, error, requests).await,
         };
-        let instrumented = match instrument(&base) {
-            Ok((instrumented, _)) => instrumented,
-            Err(error) => return refuse(request, error.into(), requests).await,
+        let (instrumented, linked) = match self.link(&base).await {
+            Ok(ready) => ready,
+            Err(error) => return refuse(request, error, requests).await,
         };
         let mut next = Some(request);
         while let Some(Request { project, reply }) = next {
@@ -177,8 +169,7 @@ impl Workshop {
         if let Ok(kept) = fs::read(&path) {
             return Ok(kept.into());
         }
-        let linked = self.link(&plain).await?;
-        let (instrumented, _) = instrument(&plain)?;
+        let (instrumented, linked) = self.link(&plain).await?;
         let files = Files::open(None, packages.dir.as_deref(), self.base.library.clone())?;
         let modules = packages.modules();
         let preloaded = self.sandbox.preload_modules(&instrumented, &linked, Arc::new(files), &modules, LIMITS).await;
@@ -194,11 +185,11 @@ impl Workshop {
         Ok(base.into())
     }
 
-    /// Compiles and links a base for the runs of a build.
-    async fn link(&self, base: &[u8]) -> Result<LinkedBase, PythonError> {
-        let (_, component) = instrument(base)?;
+    /// Instruments, compiles and links a base for the runs of a build.
+    async fn link<'a>(&self, base: &'a [u8]) -> Result<(InstrumentedBase<'a>, LinkedBase), PythonError> {
+        let (instrumented, component) = instrument(base)?;
         let compiled = self.code.compile(&ComponentBytes::new(component)?, NAME).await?;
-        Ok(self.sandbox.link_base(&compiled)?)
+        Ok((instrumented, self.sandbox.link_base(&compiled)?))
     }
 
     async fn build(
@@ -208,7 +199,6 @@ impl Workshop {
         base: &InstrumentedBase<'_>,
         linked: &LinkedBase,
     ) -> Result<Built, PythonError> {
-        let begun = Instant::now();
         let files = Files::open(Some(&project.dir), packages.dir.as_deref(), self.base.library.clone())?;
         let entry = (project.entry.as_str(), &project.app);
         let preloaded = self.sandbox.preload_app(base, linked, Arc::new(files), entry, LIMITS).await;
@@ -216,6 +206,6 @@ impl Workshop {
         let metadata = Metadata::parse(preloaded.document.as_bytes())?;
         let component = ComponentBytes::new(preloaded.component)?.with_metadata(&metadata)?;
         let app = DescribedApp { component, metadata };
-        Ok(Built { app, output: preloaded.output, took: begun.elapsed() })
+        Ok(Built { app, output: preloaded.output })
     }
 }

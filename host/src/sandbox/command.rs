@@ -13,7 +13,7 @@ use wasmtime::{Store, Trap};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
-use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::invoke::{LIFT_SLACK, Sandbox, set_deadline};
 use super::limiter::{LimitExceeded, MemoryLimiter};
@@ -119,18 +119,8 @@ struct CommandState {
 impl CommandState {
     fn new(words: &[&str], output: &Output, memory_bytes_max: u64) -> Self {
         // No preopened directory and no environment; stdin is closed.
-        let wasi = WasiCtx::builder()
-            .args(words)
-            .stdout(output.clone())
-            .stderr(output.clone())
-            .max_random_size(limits::RANDOM_BYTES_MAX)
-            .allow_ip_name_lookup(false)
-            .allow_tcp(false)
-            .allow_udp(false)
-            .build();
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(limits::RESOURCES_MAX);
-        Self { limiter: MemoryLimiter::new(memory_bytes_max), table, wasi }
+        let wasi = output.wasi().args(words).build();
+        Self { limiter: MemoryLimiter::new(memory_bytes_max), table: resource_table(), wasi }
     }
 }
 
@@ -138,6 +128,13 @@ impl WasiView for CommandState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
+}
+
+/// Returns a table of bounded size.
+pub(super) fn resource_table() -> ResourceTable {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(limits::RESOURCES_MAX);
+    table
 }
 
 /// Stdout and stderr of a command, one after the other as they are written.
@@ -150,6 +147,18 @@ pub(super) struct Output {
 impl Output {
     pub(super) fn new(bytes_max: usize) -> Self {
         Self { kept: Arc::default(), bytes_max }
+    }
+
+    /// Returns a builder of a WASI that writes here, and reaches no file and no network.
+    pub(super) fn wasi(&self) -> WasiCtxBuilder {
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(self.clone())
+            .stderr(self.clone())
+            .max_random_size(limits::RANDOM_BYTES_MAX)
+            .allow_ip_name_lookup(false)
+            .allow_tcp(false)
+            .allow_udp(false);
+        wasi
     }
 
     /// Returns what was written so far.

@@ -59,7 +59,7 @@ impl Sandbox {
         let describe = |error: wasmtime::Error| SandboxError::Describe(format!("{error:#}"));
 
         let component = compiled.component();
-        let mut linker = compiled.linker(&Linker::new(self.engine())).map_err(describe)?;
+        let mut linker = compiled.linker(&Linker::new(self.engine())).map_err(describe)?.into_owned();
         add_to_linker(&mut linker, component).map_err(describe)?;
         let state =
             DescribeState { limiter: MemoryLimiter::new(limits::DESCRIBE_MEMORY_BYTES_MAX), clock_ns: 0, random: 0 };

@@ -49,7 +49,7 @@ impl Source {
             Self::Component { app, .. } => ComponentFile::find(app)?.ok_or_else(|| missing(app))?.open()?,
             Self::Python { app, builder, .. } => {
                 let project = Project::find(app)?.ok_or_else(|| missing(app))?;
-                target::of_python(builder, project).await?.0
+                target::of_python(builder, project).await?
             }
         };
         let grants = host.config.grants.with(&file.grants()).map_err(ConfigError::from)?;

@@ -8,7 +8,7 @@ use crate::unix_socket;
 
 const NAME: &str = "control socket";
 
-/// Looks whether a host answers at the socket. Where there is none, no host runs.
+/// Checks whether a host answers at the socket; `None` without a socket, since then no host runs.
 pub(crate) fn check(socket: &Path) -> Option<Check> {
     let shown = socket.display();
     Some(match unix_socket::connect(socket) {

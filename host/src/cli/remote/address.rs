@@ -15,7 +15,7 @@ impl Address {
         Self { host: host.or_else(|| std::env::var("BIREME_HOST").ok()) }
     }
 
-    /// Returns the address that was given; an empty one is none.
+    /// Returns the given address; `None` for an empty text.
     pub(crate) fn given(&self) -> Option<&str> {
         self.host.as_deref().filter(|host| !host.is_empty())
     }

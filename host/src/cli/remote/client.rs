@@ -20,7 +20,7 @@ use crate::cli::global::{Global, SERVICE_DATA};
 use crate::codes::Code;
 use crate::settings::OperatorToken;
 
-/// Address of a host of which none is given and no socket is there.
+/// Default address of a host, without `--host` and without a control socket.
 const DEFAULT: &str = "http://127.0.0.1:8080";
 /// URL of requests over a socket: the host's name is looked at by the other side only.
 const OVER_SOCKET: &str = "http://localhost";

@@ -117,7 +117,7 @@ impl Sandbox {
     /// Links an instrumented base.
     pub(crate) fn link_base(&self, compiled: &Compiled) -> Result<LinkedBase, PreloadError> {
         let link = || {
-            let mut linker = compiled.linker(&Linker::new(self.engine()))?;
+            let mut linker = compiled.linker(&Linker::new(self.engine()))?.into_owned();
             state::add_to_linker(&mut linker, compiled.component())?;
             linker.instantiate_pre(compiled.component())
         };

@@ -13,8 +13,7 @@ use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, Was
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
 use crate::app::kind::FILES;
-use crate::limits;
-use crate::sandbox::command::Output;
+use crate::sandbox::command::{Output, resource_table};
 use crate::sandbox::limiter::MemoryLimiter;
 use crate::tasks::blocking;
 
@@ -50,23 +49,16 @@ pub(super) struct PreloadState {
 
 impl PreloadState {
     pub(super) fn new(files: Arc<dyn SourceFiles>, output: &Output, memory_bytes_max: u64) -> Self {
-        let wasi = WasiCtx::builder()
-            .stdout(output.clone())
-            .stderr(output.clone())
+        let wasi = output
+            .wasi()
             .wall_clock(FixedTime)
             .monotonic_clock(Steps::default())
             .secure_random(StdRng::seed_from_u64(0))
             .insecure_random(StdRng::seed_from_u64(0))
             .insecure_random_seed(0)
-            .max_random_size(limits::RANDOM_BYTES_MAX)
-            .allow_ip_name_lookup(false)
-            .allow_tcp(false)
-            .allow_udp(false)
             .build();
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(limits::RESOURCES_MAX);
         let limiter = MemoryLimiter::new(memory_bytes_max);
-        Self { limiter, table, wasi, http: WasiHttpCtx::new(), hooks: NoHttp, files }
+        Self { limiter, table: resource_table(), wasi, http: WasiHttpCtx::new(), hooks: NoHttp, files }
     }
 }
 
