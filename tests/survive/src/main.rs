@@ -1,7 +1,8 @@
 //! Kills the host, again and again, while a client works with its durable calls and maps, and compares what is there
 //! in the end with what the client was told. `tests/survive.sh` builds and runs it.
 //!
-//! This binary is also the host, and the host's worker: with `serve` or `worker` as its first argument it is `bireme`.
+//! This binary is also the host and the host's other processes: with `serve` or the word of one of those as its first
+//! argument it is `bireme`.
 
 mod api;
 mod cancels;
@@ -53,7 +54,7 @@ pub struct Options {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| ["serve", "worker", "compiler"].contains(&first.as_str())) {
+    if arguments.first().is_some_and(|first| ["serve", "worker", "compiler", "spawner"].contains(&first.as_str())) {
         return bireme::cli::main();
     }
     let options = match read(&arguments) {
